@@ -1,33 +1,236 @@
-"""Measures of distributions given by logits: entropy, cross-entropy and KL divergence."""
+"""The measures of distributions given by logits: entropy, cross-entropy, KL divergence, and their units."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxinfo import _checks
-from jaxinfo._numerics import log_softmax
+from jaxinfo._logratio import expm1_minus, log_ratio, probs_from
+from jaxinfo._numerics import include, log_probs, prepare, surprise
 
 
-def entropy(p, *, axis: int = -1, where=None):
-    lp = log_softmax(p, axis=axis, where=where)
-    return -jnp.sum(jnp.where(lp == -jnp.inf, 0, jnp.exp(lp) * jnp.where(lp == -jnp.inf, 0, lp)), axis)
+def entropy(
+    p: Float[Array, "..."], *, axis: int = -1, where: Bool[Array, "..."] | None = None
+) -> Float[Array, "..."]:
+    r"""Entropy of the distribution softmax(p), in nats.
+
+    .. math:: H(P) = -\sum_j p_j \log p_j
+
+    Args:
+        p: logits of P along `axis` (log-probabilities and log-counts are logits too); -inf is a class that
+            does not exist, and a single +inf is all the mass.
+        axis: the class axis.
+        where: the elements to include, broadcastable to `p`.
+
+    Returns:
+        One value per row, in [0, log V]; 0 where nothing is included, nan for a row that is no distribution
+        (all -inf, two +inf, a nan).
+
+    Raises:
+        TypeError: `p` is not floating or `where` not boolean.
+        ValueError: `axis` or the shape of `where` does not fit.
+
+    Gradient:
+        -p (log p + H), 0 where p is 0. All modes and orders.
+
+    Accuracy:
+        Relative error within (8 + |log H|) eps, near-deterministic rows included
+        (tests/core/test_precision.py).
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> round(float(entropy(jnp.zeros(8)) / jnp.log(2.0)), 6)  # eight equal classes: 3 bits
+        3.0
+    """
+    x, axis, where = prepare(p, axis, where, "p")
+    x, counted = include(x, where, axis)
+    return _settle(_entropy(x, axis), counted, axis)
 
 
-def cross_entropy(p, q, *, axis: int = -1, where=None):
-    lp = log_softmax(p, axis=axis, where=where)
-    lq = log_softmax(q, axis=axis, where=where)
-    return -jnp.sum(jnp.where(lp == -jnp.inf, 0, jnp.exp(lp) * jnp.where(lp == -jnp.inf, 0, lq)), axis)
+def cross_entropy(
+    p: Float[Array, "..."], q: Float[Array, "..."], *, axis: int = -1, where: Bool[Array, "..."] | None = None
+) -> Float[Array, "..."]:
+    r"""Cross-entropy of softmax(q) under softmax(p), in nats.
+
+    .. math:: H(P, Q) = -\sum_j p_j \log q_j = H(P) + \mathrm{KL}(P \| Q)
+
+    Args:
+        p: logits of P, the distribution the outcomes come from.
+        q: logits of Q, the distribution that describes them, in the shape of `p`.
+        axis: the class axis.
+        where: the elements to include, broadcastable to `p`.
+
+    Returns:
+        One value per row, at least H(P); +inf where Q lacks a class that P has, 0 where nothing is included.
+
+    Raises:
+        TypeError: `p` or `q` is not floating or `where` not boolean.
+        ValueError: the shapes differ, or `axis` or the shape of `where` does not fit.
+
+    Gradient:
+        To q: softmax(q) - softmax(p). To p: -p (log q + H(P, Q)), and 0 everywhere in a row whose value is
+        +inf, where no finite limit exists. All modes and orders.
+
+    Accuracy:
+        A sum of non-negative terms, each right to a few eps (tests/core/test_precision.py).
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> p, q = jnp.log(jnp.array([0.5, 0.5])), jnp.log(jnp.array([0.25, 0.75]))
+        >>> round(float(cross_entropy(p, q)), 6)
+        0.836988
+    """
+    a, b, axis, counted = _prepare_pair(p, q, axis, where)
+    return _settle(_cross_entropy(a, b, axis), counted, axis)
 
 
-def kl_divergence(p, q, *, axis: int = -1, where=None):
-    return cross_entropy(p, q, axis=axis, where=where) - entropy(p, axis=axis, where=where)
+def kl_divergence(
+    p: Float[Array, "..."], q: Float[Array, "..."], *, axis: int = -1, where: Bool[Array, "..."] | None = None
+) -> Float[Array, "..."]:
+    r"""Kullback-Leibler divergence of softmax(q) from softmax(p), in nats.
+
+    .. math:: \mathrm{KL}(P \| Q) = \sum_j p_j \log \frac{p_j}{q_j} = \sum_j p_j \, (e^{d_j} - 1 - d_j),
+              \qquad d = \log q - \log p
+
+    The second form is the one computed: each of its terms is non-negative, so nothing cancels.
+
+    Args:
+        p: logits of P, the reference.
+        q: logits of Q, the approximation, in the shape of `p`.
+        axis: the class axis.
+        where: the elements to include, broadcastable to `p`.
+
+    Returns:
+        One value per row, never negative; exactly 0 where `q` is `p` up to a shift and where nothing is
+        included; +inf where Q lacks a class that P has (0 log 0 = 0 where P lacks it).
+
+    Raises:
+        TypeError: `p` or `q` is not floating or `where` not boolean.
+        ValueError: the shapes differ, or `axis` or the shape of `where` does not fit.
+
+    Gradient:
+        To q: softmax(q) - softmax(p), as p expm1(d). To p: -p (KL + d), and 0 everywhere in a row whose
+        value is +inf, where no finite limit exists. All modes and orders.
+
+    Accuracy:
+        Relative error within 16 eps from far apart down to logits that differ by 1e-6, the gradients within
+        32 eps normwise (tests/core/test_kl.py); a difference of log-softmaxes is 26 % off at 1e-3.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> p = jnp.array([1.0, 2.0, 3.0])
+        >>> float(kl_divergence(p, p + 10.0))
+        0.0
+        >>> round(float(kl_divergence(p, jnp.zeros(3))), 6)
+        0.266217
+    """
+    a, b, axis, counted = _prepare_pair(p, q, axis, where)
+    return _settle(_kl(a, b, log_probs(a, axis), log_probs(b, axis), axis), counted, axis)
 
 
-def to_bits(nats):
+def to_bits(nats: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Convert nats to bits: divide by log 2.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> round(float(to_bits(jnp.log(8.0))), 6)
+        3.0
+    """
     return _checks.as_float_array(nats, "nats") / math.log(2)
 
 
-def perplexity(cross_entropy):
+def perplexity(cross_entropy: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return exp of a cross-entropy in nats: the number of equally likely outcomes that are as surprising.
+
+    Take the mean over examples first: the mean of perplexities is another, larger number.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> round(float(perplexity(jnp.log(50.0))), 4)
+        50.0
+    """
     return jnp.exp(_checks.as_float_array(cross_entropy, "cross_entropy"))
+
+
+def _prepare_pair(p, q, axis: int, where) -> tuple[jax.Array, jax.Array, int, jax.Array | None]:
+    a, axis, where = prepare(p, axis, where, "p")
+    b = _checks.as_float_array(q, "q")
+    _checks.check_same_shape(b, a.shape, name="q", of="p")
+    a, b = _checks.promote(a, b)
+    (a, counted), (b, _) = include(a, where, axis), include(b, where, axis)
+    return a, b, axis, counted
+
+
+def _settle(measure: jax.Array, counted: jax.Array | None, axis: int) -> jax.Array:
+    """Drop the class axis, with 0 for the rows in which nothing is included."""
+    return jnp.squeeze(measure if counted is None else jnp.where(counted, measure, 0), axis)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _entropy(x: jax.Array, axis: int) -> jax.Array:
+    log_p = log_probs(x, axis)
+    return jnp.sum(surprise(jnp.exp(log_p), log_p), axis=axis, keepdims=True)
+
+
+@_entropy.defjvp
+def _entropy_jvp(axis: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    """dH = -sum p (log p + H) t, with log p + H taken as x less its mean: near-uniform rows cancel less."""
+    (x,), (t,) = primals, tangents
+    log_p = log_probs(x, axis)
+    p = jnp.exp(log_p)
+    top = jax.lax.stop_gradient(jnp.max(x, axis=axis, keepdims=True))
+    absent = (log_p == -jnp.inf) | (x == jnp.inf)
+    level = jnp.where(absent, 0, x) - jnp.where(absent, 0, top)
+    level = level - jnp.sum(p * level, axis=axis, keepdims=True)
+    out = jnp.sum(surprise(p, log_p), axis=axis, keepdims=True)
+    return out, -jnp.sum(p * level * t, axis=axis, keepdims=True)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _cross_entropy(a: jax.Array, b: jax.Array, axis: int) -> jax.Array:
+    log_p, log_q = log_probs(a, axis), log_probs(b, axis)
+    terms = surprise(jnp.exp(log_p), log_q, absent=log_p == -jnp.inf)
+    return jnp.sum(terms, axis=axis, keepdims=True)
+
+
+@_cross_entropy.defjvp
+def _cross_entropy_jvp(axis: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    (a, b), (t_a, t_b) = primals, tangents
+    log_p, log_q = log_probs(a, axis), log_probs(b, axis)
+    p, q = jnp.exp(log_p), jnp.exp(log_q)
+    out = jnp.sum(surprise(p, log_q, absent=log_p == -jnp.inf), axis=axis, keepdims=True)
+    infinite = out == jnp.inf
+    level = jnp.where(infinite | (log_p == -jnp.inf), 0, log_q) + jnp.where(infinite, 0, out)
+    slope_a = jnp.where(infinite, 0, -p * level)
+    return out, jnp.sum(slope_a * t_a + (q - p) * t_b, axis=axis, keepdims=True)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(4,))
+def _kl(a: jax.Array, b: jax.Array, log_p: jax.Array, log_q: jax.Array, axis: int) -> jax.Array:
+    """KL = sum p (expm1(d) - d) with d = log q - log p: every term is non-negative and nothing cancels.
+
+    The logarithms are functions of a and b, given so as to be computed once; the rule below differentiates
+    with respect to a and b alone.
+    """
+    d = log_ratio(a, b, log_p, log_q, axis).d
+    p, q = probs_from(a, log_p, axis), probs_from(b, log_q, axis)
+    large = d > 1
+    p_large = jnp.where(large & (log_p != -jnp.inf), p * (1 + jnp.where(jnp.isinf(d), 0, d)), 0)
+    terms = jnp.where(large, q - p_large, p * expm1_minus(jnp.where(large | jnp.isinf(d), 0, d)))
+    return jnp.sum(jnp.where(d == -jnp.inf, jnp.inf, terms), axis=axis, keepdims=True)
+
+
+@_kl.defjvp
+def _kl_jvp(axis: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    """dKL = sum p expm1(d) t_b - sum p (KL + d) t_a; where KL is +inf it has no finite limit in a: 0."""
+    a, b, log_p, log_q = primals
+    t_a, t_b, _, _ = tangents
+    out = _kl(a, b, log_p, log_q, axis)
+    d, u = log_ratio(a, b, log_p, log_q, axis)
+    p, q = jnp.exp(log_p), jnp.exp(log_q)
+    slope_b = jnp.where(d > 1, q - p, p * jnp.expm1(jnp.where(d > 1, 0, d)))
+    slope_a = jnp.where((out == jnp.inf) | (log_p == -jnp.inf), 0, -p * u)
+    return out, jnp.sum(slope_a * t_a + slope_b * t_b, axis=axis, keepdims=True)

@@ -41,10 +41,10 @@ def logits_from_probs(probs: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(positive, jnp.log(jnp.where(positive, probs, 1)), -jnp.inf)
 
 
-def prepare(logits, axis: int, where) -> tuple[jax.Array, int, jax.Array | None]:
+def prepare(logits, axis: int, where, name: str = "logits") -> tuple[jax.Array, int, jax.Array | None]:
     """Check `logits`, `axis` and `where`; return them in the compute dtype and in canonical form."""
-    x = _checks.as_float_array(logits, "logits")
-    return x, _checks.canonical_axis(axis, x.ndim), _checks.as_where(where, x.shape)
+    x = _checks.as_float_array(logits, name)
+    return x, _checks.canonical_axis(axis, x.ndim, name), _checks.as_where(where, x.shape, of=name)
 
 
 def include(x: jax.Array, where: jax.Array | None, axis: int) -> tuple[jax.Array, jax.Array | None]:
@@ -58,6 +58,12 @@ def include(x: jax.Array, where: jax.Array | None, axis: int) -> tuple[jax.Array
     counted = where if where.shape[axis] == 1 else jnp.any(where, axis=axis, keepdims=True)
     outside = jnp.where(counted, -jnp.inf, 0).astype(x.dtype)
     return jnp.where(where, x, outside), counted
+
+
+def surprise(weights: jax.Array, log_p: jax.Array, absent: jax.Array | None = None) -> jax.Array:
+    """Return -weights log p, and 0 where the weight is 0 and log p is -inf (or where told `absent`)."""
+    absent = (weights == 0) & (log_p == -jnp.inf) if absent is None else absent
+    return jnp.where(absent, 0, weights * jnp.where(absent, 0, 0 - log_p))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
