@@ -1,0 +1,283 @@
+"""Time softmax_cross_entropy and kl_divergence beside optax, jax.nn and torch, and check what they return.
+
+    python benchmarks/bench_cross_entropy.py [--quick] [--filter TEXT] [--json FILE]
+
+Rows cover logits of an untrained model and of a trained one: several implementations, ours included, spend
+a second pass on confident rows. ctrl-C prints what is done.
+"""
+
+import argparse
+import functools
+import importlib
+import itertools
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from harness import Candidate, Row, available_cores, compiled, environment, hold_to_cores, measure, progress, to_json
+
+import jaxinfo
+
+SHAPES = ((4096, 1000), (1024, 32768), (128, 262144))
+DTYPES = ("float32", "bfloat16")
+PASSES = ("forward", "forward+backward")
+# How the logits are drawn. untrained: N(0, 1). trained: nine rows in ten lead by 10 to 30. saturated: all rows
+# lead by 40 to 80. close: two untrained distributions whose logits differ by 0.01, a policy and its reference.
+LOGITS = {
+    "softmax_cross_entropy": ("untrained", "trained", "saturated"),
+    "kl_divergence": ("untrained", "close", "trained", "saturated"),
+}
+PEERS = ("optax", "torch")
+Case = dict[str, Any]
+
+
+def cases(shapes: Sequence[tuple[int, int]] = SHAPES) -> Iterator[Case]:
+    """Yield every row to measure."""
+    for function, kinds in LOGITS.items():
+        for (n, v), dtype, logits, direction in itertools.product(shapes, DTYPES, kinds, PASSES):
+            yield dict(function=function, n=n, v=v, dtype=dtype, logits=logits, direction=direction)
+
+
+def label(case: Case) -> str:
+    """Return the case on one line, which `--filter` searches."""
+    return "{function} {n}x{v} {dtype} {logits} {direction}".format(**case)
+
+
+def inputs(case: Case) -> tuple[jax.Array, jax.Array]:
+    """Return the two arguments of the case: logits and labels, or two arrays of logits."""
+    rng = np.random.default_rng(0)
+    shape, kind = (case["n"], case["v"]), case["logits"]
+    labels = rng.integers(0, shape[1], shape[0])
+    first = _draw(rng, shape, kind, labels)
+    if case["function"] == "softmax_cross_entropy":
+        return jnp.asarray(first, case["dtype"]), jnp.asarray(labels, jnp.int32)
+    if kind == "close":
+        second = first + np.float32(0.01) * rng.standard_normal(shape, np.float32)
+    else:
+        second = _draw(rng, shape, kind, labels)
+    return jnp.asarray(first, case["dtype"]), jnp.asarray(second, case["dtype"])
+
+
+def _draw(rng: np.random.Generator, shape: tuple[int, int], kind: str, labels: np.ndarray) -> np.ndarray:
+    x = rng.standard_normal(shape, np.float32)
+    margin = {"trained": (10, 30), "saturated": (40, 80)}.get(kind)
+    if margin is not None:
+        rows = np.arange(shape[0]) if kind == "saturated" else np.flatnonzero(np.arange(shape[0]) % 10)
+        x[rows, labels[rows]] = x[rows].max(axis=1) + rng.uniform(*margin, len(rows)).astype(np.float32)
+    return x
+
+
+def reference(case: Case, first: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the losses, or their mean and its gradients, in float64."""
+    if case["function"] == "softmax_cross_entropy":
+        log_p = _log_softmax(first)
+        rows = np.arange(len(log_p))
+        losses = -log_p[rows, second]
+        gradients = [np.exp(log_p)]
+        gradients[0][rows, second] = np.expm1(-losses)
+    else:
+        log_p = _log_softmax(first)
+        p, d = np.exp(log_p), _log_softmax(second) - log_p
+        losses = np.sum(p * (np.expm1(d) - d), axis=1)  # non-negative terms: nothing cancels
+        gradients = [-p * (losses[:, None] + d), p * np.expm1(d)]
+    if case["direction"] == "forward":
+        return {"value": losses}
+    for g in gradients:
+        g /= len(losses)
+    return {"value": np.mean(losses), **{f"gradient {i}": g for i, g in enumerate(gradients)}}
+
+
+def _log_softmax(x: np.ndarray) -> np.ndarray:
+    x = x.astype(np.float64)
+    rows, top = np.arange(len(x)), np.argmax(x, axis=1)
+    x -= x[rows, top][:, None]
+    terms = np.exp(x)
+    terms[rows, top] = 0
+    return x - np.log1p(np.sum(terms, axis=1))[:, None]
+
+
+def candidates(case: Case, first: jax.Array, second: jax.Array) -> list[Candidate]:
+    """Return ours and every peer that is installed, compiled for the case."""
+    function, backward = case["function"], case["direction"] != "forward"
+    found = [compiled(name, _pass(f, function, backward), first, second) for name, f in IMPLEMENTATIONS[function].items()]
+    torch = import_torch()
+    if torch is not None:
+        found.append(_torch_candidate(torch, function, backward, first, second))
+    return found
+
+
+def _pass(f: Callable[..., jax.Array], function: str, backward: bool) -> Callable[..., tuple]:
+    if not backward:
+        return lambda *args: (f(*args),)
+    argnums = (0,) if function == "softmax_cross_entropy" else (0, 1)
+    grad = jax.value_and_grad(lambda *args: jnp.mean(f(*args)), argnums)
+
+    def value_and_gradients(*args: jax.Array) -> tuple:
+        value, gradients = grad(*args)
+        return value, *gradients
+
+    return value_and_gradients
+
+
+def _jax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)[:, 0]
+
+
+def _jax_kl(p: jax.Array, q: jax.Array) -> jax.Array:
+    log_p = jax.nn.log_softmax(p)
+    return jnp.sum(jnp.exp(log_p) * (log_p - jax.nn.log_softmax(q)), axis=-1)
+
+
+def _optax_kl(p: jax.Array, q: jax.Array) -> jax.Array:
+    return optax.losses.kl_divergence(jax.nn.log_softmax(q), jax.nn.softmax(p))
+
+
+IMPLEMENTATIONS: dict[str, dict[str, Callable[..., jax.Array]]] = {
+    "softmax_cross_entropy": {
+        "jaxinfo": jaxinfo.softmax_cross_entropy,
+        "optax": optax.losses.softmax_cross_entropy_with_integer_labels,
+        "jax.nn": _jax_cross_entropy,
+    },
+    "kl_divergence": {"jaxinfo": jaxinfo.kl_divergence, "optax": _optax_kl, "jax.nn": _jax_kl},
+}
+
+
+@functools.cache
+def import_torch() -> Any:
+    """Return torch with as many threads as jax has, or None where it is not installed.
+
+    Unbound, its OpenMP threads sooner or later spin on one core waiting for each other: 15 ms instead of 1. So
+    they are bound, one to a core. Loading OpenMP binds this thread too, and whatever thread it starts later, so
+    jax makes its threads first and this one is set free again (and held to its core while torch runs).
+    """
+    jax.devices()
+    everywhere = available_cores()
+    os.environ.setdefault("OMP_PROC_BIND", "true")
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError:
+        return None
+    torch.set_num_threads(len(everywhere))
+    torch.zeros(1 << 20).exp()  # starts the threads
+    hold_to_cores(everywhere)
+    return torch
+
+
+def _torch_candidate(torch: Any, function: str, backward: bool, first: jax.Array, second: jax.Array) -> Candidate:
+    """Return torch on the same memory. It compiles nothing; its temporaries are not known."""
+    functional = torch.nn.functional
+    labelled = function == "softmax_cross_entropy"
+    a, b = torch.from_dlpack(first), torch.from_dlpack(second)
+    b = b.long() if labelled else b
+    leaves = (a,) if labelled else (a, b)
+    everywhere = available_cores()
+
+    def loss(reduction: str) -> Any:
+        if labelled:
+            return functional.cross_entropy(a, b, reduction=reduction)
+        log_p, log_q = functional.log_softmax(a, -1), functional.log_softmax(b, -1)
+        if reduction == "mean":
+            return functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+        return functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)
+
+    def forward() -> tuple:
+        with torch.no_grad():
+            return (_Result(loss("none")),)
+
+    def forward_backward() -> tuple:
+        for leaf in leaves:
+            leaf.requires_grad_()
+        value = loss("mean")
+        return tuple(_Result(t) for t in (value.detach(), *torch.autograd.grad(value, leaves)))
+
+    def run() -> tuple:
+        hold_to_cores({min(everywhere)})
+        try:
+            return forward_backward() if backward else forward()
+        finally:
+            hold_to_cores(everywhere)
+
+    return Candidate("torch", run)
+
+
+class _Result:
+    """A torch tensor whose conversion to NumPy happens when asked for, not inside the timed run."""
+
+    def __init__(self, tensor: Any):
+        self.tensor = tensor
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self.tensor.float().numpy()
+
+
+def run(selected: Sequence[Case], seconds: float) -> list[Row]:
+    """Measure and print each case; ctrl-C ends the list early."""
+    rows: list[Row] = []
+    start = time.perf_counter()
+    try:
+        for i, case in enumerate(selected):
+            progress(f"[{i + 1}/{len(selected)}, {time.perf_counter() - start:.0f} s] {label(case)}")
+            rows.append(measure_case(case, seconds))
+            progress("")
+            print(format_row(rows[-1]), flush=True)
+    except KeyboardInterrupt:
+        print(f"\nstopped after {len(rows)} of {len(selected)} rows")
+    return rows
+
+
+def measure_case(case: Case, seconds: float) -> Row:
+    """Measure one case; a value's error is in eps of float32, a gradient's in eps of its own dtype."""
+    first, second = inputs(case)
+    wanted = reference(case, np.asarray(first), np.asarray(second))
+    own = float(jnp.finfo(first.dtype).eps)
+    eps = {name: own if name.startswith("gradient") else float(jnp.finfo(jnp.float32).eps) for name in wanted}
+    return measure(case, candidates(case, first, second), wanted, eps, seconds=seconds, peers=PEERS)
+
+
+def format_row(row: Row) -> str:
+    """Return the row as a small table, ratios to the faster of the peers first."""
+    peer = row.faster_of(PEERS)
+    lines = [f"{label(row.case)}   (ratios to {peer.name})"]
+    for m in row.measurements:
+        r = next(r for r in m.ratios if r.peer == peer.name)
+        errors = " ".join(f"{k} {e:.3g}" for k, e in m.errors.items())
+        compile_time = "" if m.compile_seconds is None else f"compile {m.compile_seconds:5.2f} s"
+        temporaries = "" if m.temp_bytes is None else f"temp {m.temp_bytes / 2**20:7.1f} MiB"
+        lines.append(
+            f"  {m.name:8} {r.median:5.2f} [{r.low:.2f} {r.high:.2f}] min {r.minima:5.2f}   {m.median * 1e3:8.2f} ms "
+            f"[{m.low * 1e3:.2f} {m.high * 1e3:.2f}] x {m.runs:2}   {compile_time:15}   {temporaries:16}   eps: {errors}"
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="smallest shape only, about a second per row")
+    parser.add_argument("--filter", default="", help="only rows whose line holds all these words")
+    parser.add_argument("--json", type=Path, help="write the results there")
+    options = parser.parse_args(arguments)
+    words = options.filter.split()
+    shapes = SHAPES[:1] if options.quick else SHAPES
+    selected = [case for case in cases(shapes) if all(word in label(case) for word in words)]
+    if not selected:
+        parser.error(f"no row holds all of `--filter` {options.filter!r}; a row reads: {label(next(cases()))}")
+    if import_torch() is None:
+        print("torch is not installed and left out (pip install torch==2.13.0)")
+    where = environment(("optax", "torch"))
+    print(", ".join(f"{k} {v}" for k, v in where.items()))
+    rows = run(selected, seconds=1.0 if options.quick else 5.0)
+    if options.json and rows:
+        options.json.write_text(to_json(where, rows) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
