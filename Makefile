@@ -1,0 +1,50 @@
+# The jobs of the workshop, all in the environment .venv: the default Python with the oldest supported dependencies,
+# so that what works here works with newer ones; `readme` tries the newest. `make check` is what CI runs.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := check
+.PHONY: install format lint types test notebooks readme bench check
+
+PYTHON ?= python3
+BIN := .venv/bin
+STEPS := lint types test notebooks readme
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml .ci/oldest.txt
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --constraint .ci/oldest.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint .ci/oldest.txt --editable '.[peers]' \
+	  || echo 'No peers: torch cannot be installed here, the tests that compare with it will skip.'
+	touch $@
+
+format: install
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: install
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+test: install
+	$(BIN)/pytest
+
+notebooks: install
+	$(BIN)/python .ci/notebooks.py
+
+readme:
+	.ci/readme
+
+bench: install
+	$(BIN)/python benchmarks/bench_cross_entropy.py
+
+check: install
+	@for step in $(STEPS); do \
+	  echo; echo "== $$step"; start=$$SECONDS; \
+	  $(MAKE) --no-print-directory $$step; \
+	  echo "== $$step took $$((SECONDS - start)) s"; \
+	done; echo; echo '== all checks passed'

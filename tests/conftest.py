@@ -1,0 +1,44 @@
+"""Settings of every test: float64 available, nothing promoted or broadcast silently, eight CPU devices.
+
+jaxinfo itself must not be imported here: `--jaxtyping-packages` has to hook its import first, and then
+every annotation in the package is checked on every call.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+import jaxtyping
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_num_cpu_devices", 8)
+
+
+@contextmanager
+def jax_defaults() -> Iterator[None]:
+    """Run under jax's own settings, as a user would: float32, standard promotion."""
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the examples of docstrings as a user would: they print float32, and a `float` mixes with an array."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem):
+            item.runtest = jax_defaults()(item.runtest)
+
+
+@pytest.fixture
+def as_user() -> Iterator[None]:
+    """Run a test under jax's own settings."""
+    with jax_defaults():
+        yield
+
+
+@pytest.fixture
+def own_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the package's own errors speak: the checked annotations would refuse the same argument before them."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
