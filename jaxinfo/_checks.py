@@ -152,6 +152,39 @@ def check_number(value: object, name: str, *, low: float = -math.inf, high: floa
         raise ValueError(f"`{name}` must be {wanted}, got {value!r}.")
 
 
+def as_option(value: ArrayLike, name: str, dtype: jnp.dtype, *, low: float, wanted: str, high: float = math.inf) -> ArrayLike:
+    """Return a scalar option: a Python number checked against [low, high], or a scalar array in `dtype`.
+
+    Raises:
+        TypeError: `value` is neither a number nor a floating array.
+        ValueError: the number is out of range, or the array not a scalar.
+    """
+    check_number(value, name, low=low, high=high, wanted=wanted)
+    if not isinstance(value, jax.Array | np.ndarray):
+        return value
+    array = _as_array(value, name)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"`{name}` must be a number or a floating scalar array, got dtype {array.dtype}.")
+    if array.shape != ():
+        raise ValueError(f"`{name}` must be a number or a scalar array, got shape {array.shape}.")
+    return array.astype(dtype)
+
+
+def as_class_weights(weights: ArrayLike | None, shape: Sequence[int], axis: int) -> jax.Array | None:
+    """Return `weights` laid along the class axis of `shape`, every other axis of size 1.
+
+    Raises:
+        TypeError: `weights` is not floating.
+        ValueError: `weights` is not one number per class.
+    """
+    if weights is None:
+        return None
+    array = as_float_array(weights, "class_weights")
+    if array.shape != (shape[axis],):
+        raise ValueError(f"`class_weights` must have shape ({shape[axis]},), one per class, got {array.shape}.")
+    return array.reshape(tuple(n if i == axis else 1 for i, n in enumerate(shape, -len(shape))))
+
+
 def _as_array(x: ArrayLike, name: str) -> jax.Array:
     """Return `x` as an array; None, strings and ragged lists are named in one sentence.
 

@@ -1,13 +1,12 @@
 """The losses of classification: softmax_cross_entropy and nll."""
 
-from functools import partial
-
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxinfo import _checks
-from jaxinfo._numerics import include, log_probs, prepare
+from jaxinfo._cross_entropy import acts, distribution_loss, labels_loss
+from jaxinfo._numerics import include, logsumexp_of, normalise, prepare, settle
+from jaxinfo._transform import transform
 
 
 def softmax_cross_entropy(
@@ -16,74 +15,126 @@ def softmax_cross_entropy(
     *,
     axis: int = -1,
     where: Bool[Array, "..."] | None = None,
+    class_weights: Float[Array, "..."] | None = None,
+    label_smoothing: float | Float[Array, ""] = 0.0,
+    z_loss: float | Float[Array, ""] = 0.0,
+    soft_cap: float | Float[Array, ""] | None = None,
+    temperature: float | Float[Array, ""] = 1.0,
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> Float[Array, "..."]:
-    x, axis, where = prepare(logits, axis, where)
+    r"""Cross-entropy of softmax(logits) under the targets, per example, in nats.
+
+    .. math:: H(T, Q) = -\sum_j t_j \log q_j, \qquad q = \mathrm{softmax}(\mathrm{logits})
+
+    With labels it is the negative log-likelihood of the observed classes.
+
+    Args:
+        logits: unnormalised log-probabilities; -inf is a class that does not exist.
+        targets: integers of the batch shape are class indices; floating values of the logits' shape are a
+            distribution, not renormalised. A label outside [0, V) gives nan in value and gradient of its row.
+        axis: the class axis.
+        where: the elements to include, broadcastable to `logits`: [V] masks classes, [N, 1] examples. A row
+            with nothing included has loss 0 and gradient 0, whatever it holds.
+        class_weights: multiplies the term of each class, shape [V] ([V / shards] with `axis_name`).
+        label_smoothing: a in [0, 1]: targets become (1 - a) t + a / K over the K included finite classes.
+        z_loss: adds z_loss * logsumexp(logits)**2.
+        soft_cap: replaces logits by cap * tanh(logits / cap), before the mask; -inf stays.
+        temperature: divides the logits, before the cap.
+        axis_name: inside `shard_map`, the mesh axis that the class axis is sharded over; labels are global
+            and so is the result.
+
+    Returns:
+        One value per example in the compute dtype (float32 for half precisions): +inf where target mass
+        lies on an excluded or -inf class, nan for a row that is no distribution (all -inf, two +inf, a nan).
+
+    Raises:
+        TypeError: a dtype does not fit.
+        ValueError: a shape, `axis` or an option does not fit.
+
+    Gradient:
+        To the logits: sum(t) softmax - t, with p - 1 = expm1(-loss) for a label. To distribution targets:
+        -log q, 0 where target and probability are both 0. To class_weights and to the scalar options if
+        they are arrays. All modes and orders; one array of the logits' size is kept for backward.
+
+    Accuracy:
+        Value within 8 eps (V <= 1,024) or 16 eps, plus abs(log loss) eps below 1, down to a loss of 1e-36;
+        each gradient element g for labels within (8 + 2 max(abs(log p), abs(log abs(g)))) eps
+        (tests/core/test_precision.py).
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> logits = jnp.array([[30.0, 0.0, 0.0], [0.0, 0.0, 0.0]], jnp.float32)
+        >>> softmax_cross_entropy(logits, jnp.array([0, 2]))  # a confident row is not rounded to 0
+        Array([1.8715246e-13, 1.0986123e+00], dtype=float32)
+        >>> softmax_cross_entropy(logits, jnp.array([0, -100]), where=jnp.array([[True], [False]]))[1]
+        Array(0., dtype=float32)
+    """
+    x, classes, where = prepare(logits, axis, where, mesh_axis=axis_name)
     targets = _checks.as_targets(targets)
-    x, counted = include(x, where, axis)
-    if jnp.issubdtype(targets.dtype, jnp.integer):
-        _checks.check_labels_shape(targets, x.shape, axis, name="targets", of="logits")
-        labels = jnp.expand_dims(targets, axis)
-        loss = _label_cross_entropy(x, labels if counted is None else jnp.where(counted, labels, 0), axis)
+    weights = _checks.as_class_weights(class_weights, x.shape, classes.axis)
+    is_labels = jnp.issubdtype(targets.dtype, jnp.integer)
+    if is_labels:
+        _checks.check_labels_shape(targets, x.shape, classes.axis, name="targets", of="logits")
     else:
         _checks.check_same_shape(targets, x.shape, name="targets", of="logits")
         x, targets = _checks.promote(x, targets)
-        loss = _distribution_cross_entropy(x, targets if counted is None else jnp.where(counted, targets, 0), axis)
-    loss = loss if counted is None else jnp.where(counted, loss, 0)
-    return jnp.squeeze(loss, axis)
+    if weights is not None:
+        x, weights = _checks.promote(x, weights)
+        targets = targets if is_labels else targets.astype(x.dtype)
+    smoothing = _checks.as_option(
+        label_smoothing, "label_smoothing", x.dtype, low=0, high=1, wanted="a number in [0, 1]"
+    )
+    penalty = _checks.as_option(z_loss, "z_loss", x.dtype, low=0, wanted="a non-negative number")
+    x, counted = include(x, where, classes)
+    x = transform(x, temperature, soft_cap)
+    log_p = normalise(x, classes)
+    if is_labels:
+        labels = classes.labels(targets, x)
+        labels = labels if counted is None else jnp.where(counted, labels, 0)
+        loss = labels_loss(x, log_p, labels, weights, smoothing, classes)
+    else:
+        targets = targets if counted is None else jnp.where(counted, targets, 0)
+        loss = distribution_loss(x, log_p, targets, weights, smoothing, classes)
+    if acts(penalty):
+        loss = loss + penalty * logsumexp_of(x, log_p, classes) ** 2
+    return settle(loss, counted, classes)
 
 
 def nll(
     log_probs: Float[Array, "..."], labels: Int[Array, "..."], *, axis: int = -1, where: Bool[Array, "..."] | None = None
 ) -> Float[Array, "..."]:
-    log_p, axis, where = prepare(log_probs, axis, where)
+    r"""Negative log-likelihood of the labels under given log-probabilities, per example, in nats.
+
+    .. math:: -\log q_y
+
+    The other door to the cross-entropy: ``nll(log_softmax(x), y)`` is ``softmax_cross_entropy(x, y)``.
+
+    Args:
+        log_probs: log-probabilities, taken as given: they are not normalised again.
+        labels: class indices of the batch shape; one outside [0, V) gives nan.
+        axis: the class axis.
+        where: the elements to include, broadcastable to `log_probs`.
+
+    Returns:
+        One value per example in the compute dtype; +inf where the label's class is excluded or has
+        log-probability -inf, 0 where nothing is included.
+
+    Raises:
+        TypeError: a dtype does not fit.
+        ValueError: a shape or `axis` does not fit.
+
+    Gradient:
+        -1 at the label, 0 elsewhere and at excluded places. All modes and orders.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> round(float(nll(jnp.log(jnp.array([0.25, 0.75])), jnp.array(1))), 6)
+        0.287682
+    """
+    log_p, classes, where = prepare(log_probs, axis, where, "log_probs")
     labels = _checks.as_labels(labels)
-    _checks.check_labels_shape(labels, log_p.shape, axis, name="labels", of="log_probs")
-    log_p, counted = include(log_p, where, axis)
-    labels = jnp.expand_dims(labels, axis)
-    loss = -_pick(log_p, labels if counted is None else jnp.where(counted, labels, 0), axis)
-    return jnp.squeeze(loss if counted is None else jnp.where(counted, loss, 0), axis)
-
-
-def _pick(x: jax.Array, labels: jax.Array, axis: int) -> jax.Array:
-    inside = (labels >= 0) & (labels < x.shape[axis])
-    picked = jnp.take_along_axis(x, jnp.where(inside, labels, 0), axis=axis)
-    return jnp.where(inside, picked, jnp.nan)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _label_cross_entropy(x: jax.Array, labels: jax.Array, axis: int) -> jax.Array:
-    return -_pick(log_probs(x, axis), labels, axis)
-
-
-@_label_cross_entropy.defjvp
-def _label_cross_entropy_jvp(axis: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    """d loss = sum_j (p_j - [j = y]) t_j, with p_y - 1 = expm1(-loss) so that a confident row keeps its digits."""
-    (x, labels), (t, _) = primals, tangents
-    log_p = log_probs(x, axis)
-    loss = -_pick(log_p, labels, axis)
-    classes = jax.lax.broadcasted_iota(jnp.int32, x.shape, x.ndim + axis)
-    slope = jnp.where(classes == labels, jnp.expm1(-loss), jnp.exp(log_p))
-    slope = jnp.where(jnp.isnan(loss), jnp.nan, slope)
-    return loss, jnp.sum(slope * t, axis=axis, keepdims=True)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _distribution_cross_entropy(x: jax.Array, targets: jax.Array, axis: int) -> jax.Array:
-    return jnp.sum(_terms(targets, log_probs(x, axis)), axis=axis, keepdims=True)
-
-
-def _terms(targets, log_p):
-    absent = (targets == 0) & (log_p == -jnp.inf)
-    return jnp.where(absent, 0, -targets * jnp.where(absent, 0, log_p))
-
-
-@_distribution_cross_entropy.defjvp
-def _distribution_cross_entropy_jvp(axis: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    (x, targets), (t, t_targets) = primals, tangents
-    log_p = log_probs(x, axis)
-    loss = jnp.sum(_terms(targets, log_p), axis=axis, keepdims=True)
-    mass = jnp.sum(targets, axis=axis, keepdims=True)
-    slope = (mass - targets) * jnp.exp(log_p) + targets * jnp.expm1(log_p)
-    absent = (targets == 0) & (log_p == -jnp.inf)
-    from_targets = jnp.where(absent, 0, -jnp.where(absent, 0, log_p) * t_targets)
-    return loss, jnp.sum(slope * t + from_targets, axis=axis, keepdims=True)
+    _checks.check_labels_shape(labels, log_p.shape, classes.axis, name="labels", of="log_probs")
+    log_p, counted = include(log_p, where, classes)
+    labels = classes.labels(labels, log_p)
+    labels = labels if counted is None else jnp.where(counted, labels, 0)
+    return settle(0 - classes.pick(log_p, labels), counted, classes)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxinfo._classes import Classes
+
 
 class LogRatio(NamedTuple):
     """How q departs from p, class by class.
@@ -23,7 +25,7 @@ class LogRatio(NamedTuple):
     u: jax.Array
 
 
-def log_ratio(a: jax.Array, b: jax.Array, log_p: jax.Array, log_q: jax.Array, axis: int) -> LogRatio:
+def log_ratio(a: jax.Array, b: jax.Array, log_p: jax.Array, log_q: jax.Array, classes: Classes) -> LogRatio:
     """Return the log ratio of q = softmax(b) to p = softmax(a), given their logarithms too.
 
     Where u, the logits' difference centred under p, has c = log sum p exp(u) < 1, d is u - c: c is then
@@ -32,8 +34,8 @@ def log_ratio(a: jax.Array, b: jax.Array, log_p: jax.Array, log_q: jax.Array, ax
     """
     no_p, no_q = log_p == -jnp.inf, log_q == -jnp.inf
     plain = jnp.where(no_p | no_q, 0, log_q) - jnp.where(no_p | no_q, 0, log_p)
-    centred = plain - jnp.sum(jnp.where(no_p, 0, jnp.exp(log_p)) * plain, axis=axis, keepdims=True)
-    u, c = jax.tree.map(jax.lax.stop_gradient, _centre_then_normalise(a, b, log_p, axis))
+    centred = plain - classes.sum(jnp.where(no_p, 0, jnp.exp(log_p)) * plain)
+    u, c = jax.tree.map(jax.lax.stop_gradient, _centre_then_normalise(a, b, log_p, classes))
     d = jnp.where(jnp.abs(c) < 1, u - c, jax.lax.stop_gradient(plain))
     d = jnp.where(no_p, jnp.where(no_q, 0, jnp.inf).astype(d.dtype), jnp.where(no_q, -jnp.inf, d))
     valid = plain - plain  # nan where a logarithm is
@@ -52,7 +54,7 @@ def _graft_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     return graft(*primals), tangents[1]
 
 
-def probs_from(x: jax.Array, log_p: jax.Array, axis: int) -> jax.Array:
+def probs_from(x: jax.Array, log_p: jax.Array, classes: Classes) -> jax.Array:
     """Return softmax(x) from its logarithm, with what rounding took from that put back.
 
     log p near -20 is rounded by up to 8 eps, and so would p be: the errors of x - m and of (x - m) - l
@@ -60,9 +62,9 @@ def probs_from(x: jax.Array, log_p: jax.Array, axis: int) -> jax.Array:
     """
     high, log_p_fixed = jax.lax.stop_gradient((x, log_p))
     finite = jnp.isfinite(log_p_fixed) & jnp.isfinite(high)
-    top = jnp.max(high, axis=axis, keepdims=True)
+    top = classes.max(high)
     shifted, first = two_diff(jnp.where(finite, high, 0), jnp.where(finite, top, 0))
-    _, second = two_diff(shifted, jnp.where(finite, -jnp.max(log_p_fixed, axis=axis, keepdims=True), 0))
+    _, second = two_diff(shifted, jnp.where(finite, -classes.max(log_p_fixed), 0))
     return jnp.exp(log_p) * (1 + jnp.where(finite, first + second, 0))
 
 
@@ -85,13 +87,13 @@ def two_diff(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     return high, jnp.where(jnp.abs(high) < bound, low, 0)
 
 
-def _centre_then_normalise(a: jax.Array, b: jax.Array, log_p: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+def _centre_then_normalise(a: jax.Array, b: jax.Array, log_p: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
     """Return u = b - a less its mean under p, and c = log sum p exp(u); c is inf where no class anchors u.
 
     u is first anchored at p's likeliest class, exactly, so that a pure shift leaves 0.
     """
-    top = jnp.max(a, axis=axis, keepdims=True)
-    b_top = jnp.max(jnp.where(a == top, b, -jnp.inf), axis=axis, keepdims=True)
+    top = classes.max(a)
+    b_top = classes.max(jnp.where(a == top, b, -jnp.inf))
     anchored = jnp.isfinite(top) & jnp.isfinite(b_top)
     top, b_top = jnp.where(anchored, top, 0), jnp.where(anchored, b_top, 0)
     b_here = jnp.isfinite(b)
@@ -99,13 +101,13 @@ def _centre_then_normalise(a: jax.Array, b: jax.Array, log_p: jax.Array, axis: i
     high, low = two_diff(jnp.where(both, b, b_top), jnp.where(both, a, top))
     high_top, low_top = two_diff(b_top, top)
     u = (high - high_top) + (low - low_top)
-    p = jnp.where(both, jnp.exp(log_p), 0)
-    mean = jnp.sum(p * u, axis=axis, keepdims=True)
+    p = jnp.exp(log_p)
+    mean = classes.sum(p * u)
     u = u - mean
     # log(p exp u) straight from b where u is large: a p that underflows then does no harm
-    log_p_top = jnp.max(log_p, axis=axis, keepdims=True)
+    log_p_top = classes.max(log_p)
     log_pu = jnp.where(b_here, (jnp.where(b_here, b, 0) - b_top) + (log_p_top - mean), -jnp.inf)
     small = both & (u <= 1)
     grown = jnp.where(small, p * jnp.expm1(jnp.where(small, u, 0)), jnp.exp(jnp.where(small, 0, log_pu)) - p)
-    c = jnp.log1p(jnp.sum(grown, axis=axis, keepdims=True))
+    c = jnp.log1p(classes.sum(grown))
     return u, jnp.where(anchored, c, jnp.inf)

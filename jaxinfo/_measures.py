@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxinfo import _checks
+from jaxinfo._classes import Classes
 from jaxinfo._logratio import expm1_minus, log_ratio, probs_from
-from jaxinfo._numerics import include, log_probs, prepare, surprise
+from jaxinfo._numerics import attach, include, normalise, prepare, settle, surprise
 
 
 def entropy(
@@ -45,9 +46,9 @@ def entropy(
         >>> round(float(entropy(jnp.zeros(8)) / jnp.log(2.0)), 6)  # eight equal classes: 3 bits
         3.0
     """
-    x, axis, where = prepare(p, axis, where, "p")
-    x, counted = include(x, where, axis)
-    return _settle(_entropy(x, axis), counted, axis)
+    x, classes, where = prepare(p, axis, where, "p")
+    x, counted = include(x, where, classes)
+    return settle(_entropy(x, normalise(x, classes), classes), counted, classes)
 
 
 def cross_entropy(
@@ -83,8 +84,9 @@ def cross_entropy(
         >>> round(float(cross_entropy(p, q)), 6)
         0.836988
     """
-    a, b, axis, counted = _prepare_pair(p, q, axis, where)
-    return _settle(_cross_entropy(a, b, axis), counted, axis)
+    a, b, classes, counted = prepare_pair(p, q, axis, where)
+    value = _cross_entropy(a, b, normalise(a, classes), normalise(b, classes), classes)
+    return settle(value, counted, classes)
 
 
 def kl_divergence(
@@ -127,8 +129,9 @@ def kl_divergence(
         >>> round(float(kl_divergence(p, jnp.zeros(3))), 6)
         0.266217
     """
-    a, b, axis, counted = _prepare_pair(p, q, axis, where)
-    return _settle(_kl(a, b, log_probs(a, axis), log_probs(b, axis), axis), counted, axis)
+    a, b, classes, counted = prepare_pair(p, q, axis, where)
+    value = _kl(a, b, normalise(a, classes), normalise(b, classes), classes)
+    return settle(value, counted, classes)
 
 
 def to_bits(nats: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -155,82 +158,73 @@ def perplexity(cross_entropy: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.exp(_checks.as_float_array(cross_entropy, "cross_entropy"))
 
 
-def _prepare_pair(p, q, axis: int, where) -> tuple[jax.Array, jax.Array, int, jax.Array | None]:
-    a, axis, where = prepare(p, axis, where, "p")
+def prepare_pair(
+    p: Array, q: Array, axis: int, where: Array | None
+) -> tuple[jax.Array, jax.Array, Classes, jax.Array | None]:
+    """Check two distributions' logits; return both in one dtype, excluded classes at -inf, and the rows that count."""
+    a, classes, where = prepare(p, axis, where, "p")
     b = _checks.as_float_array(q, "q")
     _checks.check_same_shape(b, a.shape, name="q", of="p")
     a, b = _checks.promote(a, b)
-    (a, counted), (b, _) = include(a, where, axis), include(b, where, axis)
-    return a, b, axis, counted
+    (a, counted), (b, _) = include(a, where, classes), include(b, where, classes)
+    return a, b, classes, counted
 
 
-def _settle(measure: jax.Array, counted: jax.Array | None, axis: int) -> jax.Array:
-    """Drop the class axis, with 0 for the rows in which nothing is included."""
-    return jnp.squeeze(measure if counted is None else jnp.where(counted, measure, 0), axis)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _entropy(x: jax.Array, axis: int) -> jax.Array:
-    log_p = log_probs(x, axis)
-    return jnp.sum(surprise(jnp.exp(log_p), log_p), axis=axis, keepdims=True)
-
-
-@_entropy.defjvp
-def _entropy_jvp(axis: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    """dH = -sum p (log p + H) t, with log p + H taken as x less its mean: near-uniform rows cancel less."""
-    (x,), (t,) = primals, tangents
-    log_p = log_probs(x, axis)
-    p = jnp.exp(log_p)
-    top = jax.lax.stop_gradient(jnp.max(x, axis=axis, keepdims=True))
-    absent = (log_p == -jnp.inf) | (x == jnp.inf)
-    level = jnp.where(absent, 0, x) - jnp.where(absent, 0, top)
-    level = level - jnp.sum(p * level, axis=axis, keepdims=True)
-    out = jnp.sum(surprise(p, log_p), axis=axis, keepdims=True)
-    return out, -jnp.sum(p * level * t, axis=axis, keepdims=True)
+# In the rules below log_p and log_q are functions of a and b, handed in so as to be computed once, without
+# a derivative of their own: each rule differentiates with respect to a and b alone.
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _cross_entropy(a: jax.Array, b: jax.Array, axis: int) -> jax.Array:
-    log_p, log_q = log_probs(a, axis), log_probs(b, axis)
-    terms = surprise(jnp.exp(log_p), log_q, absent=log_p == -jnp.inf)
-    return jnp.sum(terms, axis=axis, keepdims=True)
+def _entropy(a: jax.Array, log_p: jax.Array, classes: Classes) -> jax.Array:
+    return classes.sum(surprise(jnp.exp(log_p), log_p))
 
 
-@_cross_entropy.defjvp
-def _cross_entropy_jvp(axis: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    (a, b), (t_a, t_b) = primals, tangents
-    log_p, log_q = log_probs(a, axis), log_probs(b, axis)
-    p, q = jnp.exp(log_p), jnp.exp(log_q)
-    out = jnp.sum(surprise(p, log_q, absent=log_p == -jnp.inf), axis=axis, keepdims=True)
-    infinite = out == jnp.inf
-    level = jnp.where(infinite | (log_p == -jnp.inf), 0, log_q) + jnp.where(infinite, 0, out)
-    slope_a = jnp.where(infinite, 0, -p * level)
-    return out, jnp.sum(slope_a * t_a + (q - p) * t_b, axis=axis, keepdims=True)
+@_entropy.defjvp
+def _entropy_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    """dH = -sum p (log p + H) t, with log p + H taken as a less its mean: near-uniform rows cancel less."""
+    a, log_p = primals
+    p = jnp.exp(attach(a, log_p, classes))
+    absent = (log_p == -jnp.inf) | (a == jnp.inf)
+    level = jnp.where(absent, 0, a) - jnp.where(absent, 0, jax.lax.stop_gradient(classes.max(a)))
+    slope = -p * (level - classes.sum(p * level))
+    return _entropy(a, log_p, classes), classes.sum(slope * tangents[0])
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(4,))
-def _kl(a: jax.Array, b: jax.Array, log_p: jax.Array, log_q: jax.Array, axis: int) -> jax.Array:
-    """KL = sum p (expm1(d) - d) with d = log q - log p: every term is non-negative and nothing cancels.
+def _cross_entropy(a: jax.Array, b: jax.Array, log_p: jax.Array, log_q: jax.Array, classes: Classes) -> jax.Array:
+    return classes.sum(surprise(jnp.exp(log_p), log_q, absent=log_p == -jnp.inf))
 
-    The logarithms are functions of a and b, given so as to be computed once; the rule below differentiates
-    with respect to a and b alone.
-    """
-    d = log_ratio(a, b, log_p, log_q, axis).d
-    p, q = probs_from(a, log_p, axis), probs_from(b, log_q, axis)
+
+@partial(_cross_entropy.defjvp, symbolic_zeros=True)
+def _cross_entropy_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    """dH(P, Q) = sum (q - p) t_b - sum p (log q + H(P, Q)) t_a; where it is +inf there is no limit in a: 0."""
+    a, b, log_p, log_q = primals
+    out = _cross_entropy(*primals, classes)
+    infinite = out == jnp.inf
+    log_q_here = jnp.where(infinite | (log_p == -jnp.inf), 0, attach(b, log_q, classes))
+    p, q = jnp.exp(attach(a, log_p, classes)), jnp.exp(attach(b, log_q, classes))
+    slope_a = jnp.where(infinite, 0, -p * (log_q_here + jnp.where(infinite, 0, out)))
+    return out, classes.slope((slope_a, tangents[0]), (q - p, tangents[1]))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(4,))
+def _kl(a: jax.Array, b: jax.Array, log_p: jax.Array, log_q: jax.Array, classes: Classes) -> jax.Array:
+    d = log_ratio(a, b, log_p, log_q, classes).d
+    p, q = probs_from(a, log_p, classes), probs_from(b, log_q, classes)
     large = d > 1
     p_large = jnp.where(large & (log_p != -jnp.inf), p * (1 + jnp.where(jnp.isinf(d), 0, d)), 0)
     terms = jnp.where(large, q - p_large, p * expm1_minus(jnp.where(large | jnp.isinf(d), 0, d)))
-    return jnp.sum(jnp.where(d == -jnp.inf, jnp.inf, terms), axis=axis, keepdims=True)
+    return classes.sum(jnp.where(d == -jnp.inf, jnp.inf, terms))
 
 
-@_kl.defjvp
-def _kl_jvp(axis: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+@partial(_kl.defjvp, symbolic_zeros=True)
+def _kl_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     """dKL = sum p expm1(d) t_b - sum p (KL + d) t_a; where KL is +inf it has no finite limit in a: 0."""
     a, b, log_p, log_q = primals
-    t_a, t_b, _, _ = tangents
-    out = _kl(a, b, log_p, log_q, axis)
-    d, u = log_ratio(a, b, log_p, log_q, axis)
+    out = _kl(*primals, classes)
+    log_p, log_q = attach(a, log_p, classes), attach(b, log_q, classes)
+    d, u = log_ratio(a, b, log_p, log_q, classes)
     p, q = jnp.exp(log_p), jnp.exp(log_q)
-    slope_b = jnp.where(d > 1, q - p, p * jnp.expm1(jnp.where(d > 1, 0, d)))
     slope_a = jnp.where((out == jnp.inf) | (log_p == -jnp.inf), 0, -p * u)
-    return out, jnp.sum(slope_a * t_a + slope_b * t_b, axis=axis, keepdims=True)
+    slope_b = jnp.where(d > 1, q - p, p * jnp.expm1(jnp.where(d > 1, 0, d)))
+    return out, classes.slope((slope_a, tangents[0]), (slope_b, tangents[1]))

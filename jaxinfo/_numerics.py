@@ -7,47 +7,166 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxinfo import _checks
+from jaxinfo._classes import Classes
 from jaxinfo._rows import centre, shift_and_log_sum
 
 
 def logsumexp(
     logits: Float[Array, "..."], *, axis: int = -1, where: Bool[Array, "..."] | None = None, keepdims: bool = False
 ) -> Float[Array, "..."]:
-    x, axis, where = prepare(logits, axis, where)
-    x, counted = include(x, where, axis)
-    out = _logsumexp(x, axis)
+    r"""Log of the sum of exponentials along `axis`, in nats.
+
+    .. math:: \log \sum_j e^{x_j}
+
+    Args:
+        logits: any values; -inf adds nothing.
+        axis: the axis to sum over.
+        where: the elements to include, broadcastable to `logits`.
+        keepdims: keep the summed axis with size 1.
+
+    Returns:
+        One value per row in the compute dtype: -inf where all elements are -inf or none is included, +inf
+        where one is, nan where one is nan.
+
+    Raises:
+        TypeError: `logits` is not floating or `where` not boolean.
+        ValueError: `axis` or the shape of `where` does not fit.
+
+    Gradient:
+        softmax(logits); 0 for a row whose value is -inf, the point mass for exactly one +inf, nan for two.
+        All modes and orders.
+
+    Accuracy:
+        Within a few eps of max(1, |value|) (tests/core/test_precision.py).
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> round(float(logsumexp(jnp.array([1000.0, 1000.0]))), 4)
+        1000.6932
+
+    References:
+        Blanchard, Higham & Higham, "Accurately computing the log-sum-exp and softmax functions", IMA J.
+        Numer. Anal. 41(4), 2021.
+    """
+    x, classes, where = prepare(logits, axis, where)
+    x, counted = include(x, where, classes)
+    out = _logsumexp(x, classes)
     out = out if counted is None else jnp.where(counted, out, -jnp.inf)
-    return out if keepdims else jnp.squeeze(out, axis)
+    return out if keepdims else jnp.squeeze(out, classes.axis)
 
 
 def log_softmax(
     logits: Float[Array, "..."], *, axis: int = -1, where: Bool[Array, "..."] | None = None
 ) -> Float[Array, "..."]:
-    x, axis, where = prepare(logits, axis, where)
-    x, _ = include(x, where, axis)
-    out = log_probs(x, axis)
+    r"""Log-probabilities of a distribution given by logits, in nats.
+
+    .. math:: \log p_i = x_i - \log \sum_j e^{x_j}
+
+    Args:
+        logits: unnormalised log-probabilities; -inf is a class that does not exist.
+        axis: the class axis.
+        where: the elements to include, broadcastable to `logits`.
+
+    Returns:
+        An array of the logits' shape in the compute dtype (float32 for half precisions): -inf at excluded
+        places; nan for a row that is no distribution (all -inf, two +inf, a nan).
+
+    Raises:
+        TypeError: `logits` is not floating or `where` not boolean.
+        ValueError: `axis` or the shape of `where` does not fit.
+
+    Gradient:
+        d log p_i = (1 - p_i) t_i - sum over the others of p_j t_j, with 1 - p_i not subtracted but computed;
+        0 to and from excluded places. All modes and orders.
+
+    Accuracy:
+        Relative error within 8 eps for V <= 1,024 and 16 eps for V <= 262,144, plus abs(log loss) eps where
+        -log p is below 1: a confident class keeps its digits down to 1e-36 (tests/core/test_precision.py).
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> log_softmax(jnp.array([30.0, 0.0], jnp.float32))[0]  # one minus nothing, kept
+        Array(-9.357623e-14, dtype=float32)
+
+    References:
+        Blanchard, Higham & Higham (2021), see `logsumexp`.
+    """
+    x, classes, where = prepare(logits, axis, where)
+    x, _ = include(x, where, classes)
+    out = attach(x, normalise(x, classes), classes)
     return out if where is None else jnp.where(where, out, -jnp.inf)
 
 
 def softmax(
     logits: Float[Array, "..."], *, axis: int = -1, where: Bool[Array, "..."] | None = None
 ) -> Float[Array, "..."]:
-    return jnp.exp(log_softmax(logits, axis=axis, where=where))
+    r"""Probabilities of a distribution given by logits.
+
+    .. math:: p_i = e^{x_i} / \sum_j e^{x_j}
+
+    Args:
+        logits: unnormalised log-probabilities; -inf is a class that does not exist.
+        axis: the class axis.
+        where: the elements to include, broadcastable to `logits`.
+
+    Returns:
+        An array of the logits' shape in the compute dtype: 0 at excluded places; nan for a row that is no
+        distribution.
+
+    Raises:
+        TypeError: `logits` is not floating or `where` not boolean.
+        ValueError: `axis` or the shape of `where` does not fit.
+
+    Gradient:
+        d p_i = p_i (t_i - sum_j p_j t_j), which keeps one array for backward. All modes and orders.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> softmax(jnp.zeros(4))
+        Array([0.25, 0.25, 0.25, 0.25], dtype=float32)
+    """
+    x, classes, where = prepare(logits, axis, where)
+    x, _ = include(x, where, classes)
+    out = _attach_probs(x, jnp.exp(normalise(x, classes)), classes)
+    return out if where is None else jnp.where(where, out, 0)
 
 
 def logits_from_probs(probs: Float[Array, "..."]) -> Float[Array, "..."]:
+    r"""Logits of probabilities, or of counts or weights: their logarithm, 0 into -inf.
+
+    Args:
+        probs: non-negative values, which need not sum to 1: logits are unnormalised. A negative one has no
+            logarithm and gives nan.
+
+    Returns:
+        An array of the same shape in the compute dtype.
+
+    Raises:
+        TypeError: `probs` is not floating.
+
+    Gradient:
+        1 / probs, and 0 at an exact 0 by convention, so that nothing downstream turns nan.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> softmax(logits_from_probs(jnp.array([1.0, 0.0, 3.0])))
+        Array([0.25, 0.  , 0.75], dtype=float32)
+    """
     probs = _checks.as_float_array(probs, "probs")
     positive = probs != 0
     return jnp.where(positive, jnp.log(jnp.where(positive, probs, 1)), -jnp.inf)
 
 
-def prepare(logits, axis: int, where, name: str = "logits") -> tuple[jax.Array, int, jax.Array | None]:
+def prepare(
+    logits: Array, axis: int, where: Array | None, name: str = "logits", mesh_axis: object = None
+) -> tuple[jax.Array, Classes, jax.Array | None]:
     """Check `logits`, `axis` and `where`; return them in the compute dtype and in canonical form."""
     x = _checks.as_float_array(logits, name)
-    return x, _checks.canonical_axis(axis, x.ndim, name), _checks.as_where(where, x.shape, of=name)
+    classes = Classes(_checks.canonical_axis(axis, x.ndim, name), mesh_axis)
+    return x, classes, _checks.as_where(where, x.shape, of=name)
 
 
-def include(x: jax.Array, where: jax.Array | None, axis: int) -> tuple[jax.Array, jax.Array | None]:
+def include(x: jax.Array, where: jax.Array | None, classes: Classes) -> tuple[jax.Array, jax.Array | None]:
     """Return `x` with excluded elements at -inf, and which rows (axis kept) have any included.
 
     A row without any is filled with zeros: its loss is then finite and its derivative too, so that the
@@ -55,9 +174,61 @@ def include(x: jax.Array, where: jax.Array | None, axis: int) -> tuple[jax.Array
     """
     if where is None:
         return x, None
-    counted = where if where.shape[axis] == 1 else jnp.any(where, axis=axis, keepdims=True)
+    counted = where if where.shape[classes.axis] == 1 else classes.any(where)
     outside = jnp.where(counted, -jnp.inf, 0).astype(x.dtype)
     return jnp.where(where, x, outside), counted
+
+
+def settle(values: jax.Array, counted: jax.Array | None, classes: Classes) -> jax.Array:
+    """Drop the class axis, with 0 for the rows in which nothing is included."""
+    return jnp.squeeze(values if counted is None else jnp.where(counted, values, 0), classes.axis)
+
+
+def normalise(x: jax.Array, classes: Classes) -> jax.Array:
+    """Return log softmax(x) as a value without a derivative, which `attach` supplies.
+
+    The two are apart so that a loss normalises its logits once, whatever its value and its derivatives
+    of any order then make of them.
+    """
+    x = jax.lax.stop_gradient(x)
+    m, log_sum = shift_and_log_sum(x, classes)
+    return centre(x, m) - log_sum
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def attach(x: jax.Array, log_p: jax.Array, classes: Classes) -> jax.Array:
+    """Return `log_p`, which is log softmax(x), with its derivative with respect to x."""
+    del x, classes
+    return log_p
+
+
+@attach.defjvp
+def _attach_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    log_p = attach(*primals, classes)
+    return log_p, _log_softmax_slope(log_p, tangents[0], classes)
+
+
+@partial(jax.checkpoint, static_argnums=(2,), prevent_cse=False)
+def _log_softmax_slope(log_p: jax.Array, t: jax.Array, classes: Classes) -> jax.Array:
+    """d log p_i = (1 - p_i) t_i - sum_{j != i} p_j t_j, from log p alone, which is all that is kept.
+
+    With u = p t the last sum is written sum_j u_j - u_i, so that for a one-hot tangent or cotangent it is
+    exactly 0 at i, and 1 - p_i = -expm1(log p_i) keeps its digits: a confident class loses none.
+    """
+    u = jnp.exp(log_p) * t
+    return -jnp.expm1(log_p) * t + (u - classes.sum(u))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _attach_probs(x: jax.Array, probs: jax.Array, classes: Classes) -> jax.Array:
+    del x, classes
+    return probs
+
+
+@_attach_probs.defjvp
+def _attach_probs_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    probs = _attach_probs(*primals, classes)
+    return probs, probs * (tangents[0] - classes.sum(probs * tangents[0]))
 
 
 def surprise(weights: jax.Array, log_p: jax.Array, absent: jax.Array | None = None) -> jax.Array:
@@ -66,51 +237,32 @@ def surprise(weights: jax.Array, log_p: jax.Array, absent: jax.Array | None = No
     return jnp.where(absent, 0, weights * jnp.where(absent, 0, 0 - log_p))
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _logsumexp(x: jax.Array, axis: int) -> jax.Array:
-    """log sum exp along `axis`, kept."""
-    return _logsumexp_and_probs(x, axis)[0]
+def logsumexp_of(x: jax.Array, log_p: jax.Array, classes: Classes) -> jax.Array:
+    """Return log sum exp(x), the axis kept, from x and its normalised logarithm.
 
-
-@_logsumexp.defjvp
-def _logsumexp_jvp(axis: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    (x,), (t,) = primals, tangents
-    out, probs = _logsumexp_and_probs(x, axis)
-    return out, jnp.sum(probs * t, axis=axis, keepdims=True)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _logsumexp_and_probs(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
-    """log sum exp and its gradient, which is 0 where all of `x` is -inf."""
-    m, log_sum = shift_and_log_sum(x, axis)
-    out = jnp.where(m == jnp.inf, jnp.inf, m + log_sum)
-    empty = log_sum == -jnp.inf
-    return out, jnp.where(empty, 0, jnp.exp(centre(x, m) - jnp.where(empty, 0, log_sum)))
-
-
-@_logsumexp_and_probs.defjvp
-def _logsumexp_and_probs_jvp(axis: int, primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
-    (x,), (t,) = primals, tangents
-    out, probs = _logsumexp_and_probs(x, axis)
-    slope = jnp.sum(probs * t, axis=axis, keepdims=True)
-    return (out, probs), (slope, probs * (t - slope))
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
-def log_probs(x: jax.Array, axis: int) -> jax.Array:
-    """log_softmax of an array in its compute dtype."""
-    m, log_sum = shift_and_log_sum(x, axis)
-    return centre(x, m) - log_sum
-
-
-@log_probs.defjvp
-def _log_probs_jvp(axis: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    """d log p_i = (1 - p_i) t_i - sum_{j != i} p_j t_j.
-
-    With u = p t the last sum is written sum_j u_j - u_i, so that for a one-hot tangent or cotangent it is
-    exactly 0 at i, and 1 - p_i = -expm1(log p_i) keeps its digits: a confident class loses none.
+    The largest element m has log p = -l, so that the two parts of m + l are found again.
     """
-    (x,), (t,) = primals, tangents
-    out = log_probs(x, axis)
-    u = jnp.exp(out) * t
-    return out, -jnp.expm1(out) * t + (u - jnp.sum(u, axis=axis, keepdims=True))
+    value = classes.max(jax.lax.stop_gradient(x)) - classes.max(log_p)
+    return _attach_logsumexp(x, value, jnp.exp(log_p), classes)
+
+
+def _logsumexp(x: jax.Array, classes: Classes) -> jax.Array:
+    fixed = jax.lax.stop_gradient(x)
+    m, log_sum = shift_and_log_sum(fixed, classes)
+    empty = log_sum == -jnp.inf
+    probs = jnp.where(empty, 0, jnp.exp(centre(fixed, m) - jnp.where(empty, 0, log_sum)))
+    return _attach_logsumexp(x, jnp.where(m == jnp.inf, jnp.inf, m + log_sum), probs, classes)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _attach_logsumexp(x: jax.Array, value: jax.Array, probs: jax.Array, classes: Classes) -> jax.Array:
+    """Return `value`, which is log sum exp(x), with its gradient `probs`."""
+    del x, probs, classes
+    return value
+
+
+@_attach_logsumexp.defjvp
+def _attach_logsumexp_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    x, value, probs = primals
+    slope = classes.sum(_attach_probs(x, probs, classes) * tangents[0])
+    return _attach_logsumexp(x, value, probs, classes), slope

@@ -16,19 +16,23 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
+from jaxinfo._classes import Classes
+
 _RESCUE = 64.0  # exp(-87) is the smallest float32: terms below it are summed exp(64) larger, then scaled back
 _FAINT = 1e-17  # sums below this (margins beyond 39) take the rescued form
 _CONFIDENT = 1.5  # the largest of the probabilities is beyond 2/3: subtracting 1 from the sum would cost digits
 
 
-def shift_and_log_sum(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
-    """Return the maximum m of `x` along `axis` and l = log sum exp(x - m), both with `axis` kept.
+def shift_and_log_sum(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
+    """Return the maximum m of `x` over the classes and l = log sum exp(x - m), both with the axis kept.
 
     l is -inf (and m is 0) where all of `x` is -inf, 0 where exactly one element is +inf, nan where two
     are, or one is nan. Not differentiable by itself: each caller states its derivative.
     """
+    if classes.mesh_axis is not None:
+        return _by_selection(x, classes)
     return jax.lax.platform_dependent(
-        x, cpu=partial(_batched_arithmetic, axis), default=partial(_by_selection, axis=axis)
+        x, cpu=partial(_batched_arithmetic, classes), default=partial(_by_selection, classes=classes)
     )
 
 
@@ -38,42 +42,42 @@ def centre(x: jax.Array, shift: jax.Array) -> jax.Array:
     return jnp.where(at_top, 0, x) - jnp.where(at_top, 0, shift)
 
 
-def _by_selection(x: jax.Array, *, axis: int) -> tuple[jax.Array, jax.Array]:
+def _by_selection(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
     """The obvious form: sums over the elements below the maximum, and a count of those at it."""
-    m = _finite_below(jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf))
+    m = _finite_below(classes.max(x))
     d = centre(x, m)
     at_top = d == 0
-    count = jnp.sum(at_top, axis=axis, keepdims=True, dtype=x.dtype)
-    rest = jnp.sum(jnp.where(at_top, 0, jnp.exp(d)), axis=axis, keepdims=True)
-    faint = jnp.sum(jnp.where(at_top, 0, jnp.exp(d + _RESCUE)), axis=axis, keepdims=True)
+    count = classes.sum(at_top.astype(x.dtype))
+    rest = classes.sum(jnp.where(at_top, 0, jnp.exp(d)))
+    faint = classes.sum(jnp.where(at_top, 0, jnp.exp(d + _RESCUE)))
     rest = jnp.where(rest < _FAINT, faint * jnp.exp(jnp.asarray(-_RESCUE, x.dtype)), rest)
     log_sum = jnp.log1p(rest + (count - 1))
     return m, jnp.where((m == jnp.inf) & (count > 1), jnp.nan, log_sum)
 
 
-def _by_arithmetic(x: jax.Array, *, axis: int) -> tuple[jax.Array, jax.Array]:
+def _by_arithmetic(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
     """The same from sums that XLA vectorises on the CPU.
 
     XLA's CPU maximum may step over a nan; the sum of exponentials never does, so it decides.
     """
     largest = jnp.asarray(jnp.finfo(x.dtype).max, x.dtype)
-    m = _finite_below(jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf))
+    m = _finite_below(classes.max(x))
     base = jnp.minimum(m, largest)
-    total = jnp.sum(jnp.exp(x - base), axis=axis, keepdims=True)
+    total = classes.sum(jnp.exp(x - base))
     confident = (total > 0) & (total < _CONFIDENT)
 
     def exclude_top() -> jax.Array:
-        rest = _sum_below_top(x, base, axis, 0.0)
+        rest = _sum_below_top(x, base, classes, 0.0)
         faint = rest < _FAINT
         rest = jax.lax.cond(
             jnp.any(confident & faint),
-            lambda: jnp.where(faint, _sum_below_top(x, base, axis, _RESCUE), rest),
+            lambda: jnp.where(faint, _sum_below_top(x, base, classes, _RESCUE), rest),
             lambda: rest,
         )
         return jnp.where(confident, jnp.log1p(rest), jnp.log(total))
 
     def single_infinity(log_sum: jax.Array) -> jax.Array:
-        count = jnp.sum(x == jnp.inf, axis=axis, keepdims=True, dtype=jnp.int32)
+        count = classes.sum((x == jnp.inf).astype(jnp.int32))
         return jnp.where(total == jnp.inf, jnp.where(count == 1, 0.0, jnp.nan).astype(x.dtype), log_sum)
 
     log_sum = jax.lax.cond(jnp.any(confident), exclude_top, lambda: jnp.log(total))
@@ -81,7 +85,7 @@ def _by_arithmetic(x: jax.Array, *, axis: int) -> tuple[jax.Array, jax.Array]:
     return m, log_sum
 
 
-def _sum_below_top(x: jax.Array, base: jax.Array, axis: int, rescue: float) -> jax.Array:
+def _sum_below_top(x: jax.Array, base: jax.Array, classes: Classes, rescue: float) -> jax.Array:
     """Sum exp(x - base) over the elements with x < base.
 
     ``min(exp(d), -d / tiny)`` is 0 at d = 0 and exp(d) at every d <= -tiny: the selection as arithmetic.
@@ -89,7 +93,7 @@ def _sum_below_top(x: jax.Array, base: jax.Array, axis: int, rescue: float) -> j
     d = x - base
     steep = jnp.asarray(-1.0 / float(jnp.finfo(x.dtype).tiny), x.dtype)
     terms = jnp.minimum(jnp.exp(d + rescue if rescue else d), d * steep)
-    return jnp.sum(terms, axis=axis, keepdims=True) * jnp.exp(jnp.asarray(-rescue, x.dtype))
+    return classes.sum(terms) * jnp.exp(jnp.asarray(-rescue, x.dtype))
 
 
 def _finite_below(m: jax.Array) -> jax.Array:
@@ -97,17 +101,16 @@ def _finite_below(m: jax.Array) -> jax.Array:
     return jnp.where(m == -jnp.inf, 0, m)
 
 
-def _batched_arithmetic(axis: int, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _batched_arithmetic(classes: Classes, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """`_by_arithmetic` whose vmap is itself with one more leading axis.
 
-    `axis` counts from the end, so a leading batch axis leaves it alone; vmap's own rule would turn each
-    `lax.cond` into a selection that runs both branches.
+    vmap's own rule would turn each `lax.cond` into a selection that runs both branches.
     """
-    reduce = custom_vmap(partial(_by_arithmetic, axis=axis))
+    reduce = custom_vmap(partial(_by_arithmetic, classes=classes))
 
     @reduce.def_vmap
-    def _(axis_size: int, in_batched: list[bool], batch: jax.Array) -> tuple[tuple[jax.Array, jax.Array], tuple[bool, bool]]:
-        del axis_size, in_batched
-        return _batched_arithmetic(axis, batch), (True, True)
+    def _(size: int, batched: list[bool], batch: jax.Array) -> tuple[tuple[jax.Array, jax.Array], tuple[bool, bool]]:
+        del size, batched
+        return _batched_arithmetic(classes, batch), (True, True)
 
     return reduce(x)

@@ -1,0 +1,92 @@
+"""The class axis: sums, maxima and picks along it, on one device or sharded over a mesh axis."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Where the classes lie.
+
+    Attributes:
+        axis: the array axis, counted from the end so that leading batch axes never move it.
+        mesh_axis: inside `shard_map`, the mesh axis (or axes) the classes are sharded over: every method
+            then speaks of all classes, and its result is the same on each shard.
+    """
+
+    axis: int
+    mesh_axis: Any = None
+
+    def sum(self, x: jax.Array) -> jax.Array:
+        """Sum over all classes, the axis kept."""
+        local = jnp.sum(x, axis=self.axis, keepdims=True)
+        return local if self.mesh_axis is None else jax.lax.psum(local, self.mesh_axis)
+
+    def max(self, x: jax.Array) -> jax.Array:
+        """Largest over all classes, the axis kept; -inf where there is none."""
+        local = jnp.max(x, axis=self.axis, keepdims=True, initial=-jnp.inf)
+        return local if self.mesh_axis is None else jax.lax.pmax(local, self.mesh_axis)
+
+    def any(self, x: jax.Array) -> jax.Array:
+        """Whether any class has it, the axis kept."""
+        local = jnp.any(x, axis=self.axis, keepdims=True)
+        return local if self.mesh_axis is None else jax.lax.pmax(local.astype(jnp.int32), self.mesh_axis) > 0
+
+    def count(self, x: jax.Array) -> int:
+        """The number of classes of `x`."""
+        shards = 1 if self.mesh_axis is None else jax.lax.axis_size(self.mesh_axis)
+        return x.shape[self.axis] * shards
+
+    def index(self, x: jax.Array) -> jax.Array:
+        """The class index of each element of `x`, in int32."""
+        local = jax.lax.broadcasted_iota(jnp.int32, x.shape, x.ndim + self.axis)
+        return local if self.mesh_axis is None else local + self._first(x)
+
+    def labels(self, labels: jax.Array, x: jax.Array) -> jax.Array:
+        """Return labels with the axis kept, in int32, -1 where `x` has no such class: none wraps on the way."""
+        if labels.dtype.itemsize < 4:
+            labels = labels.astype(jnp.int32)
+        exists = (labels >= 0) & (labels < self.count(x))
+        return jnp.expand_dims(jnp.where(exists, labels, 0).astype(jnp.int32) - (~exists).astype(jnp.int32), self.axis)
+
+    def pick(self, x: jax.Array, labels: jax.Array) -> jax.Array:
+        """Return the element of `x` at each of `labels`, the axis kept; nan for label -1.
+
+        A gather from an array whose type holds a sharding is refused by JAX; a sum against the index costs
+        a pass and needs none.
+        """
+        if _has_typed_sharding(x) or x.shape[self.axis] == 0:
+            picked = self.sum(jnp.where(self.index(x) == labels, x, 0))
+        elif self.mesh_axis is None:
+            picked = jnp.take_along_axis(x, jnp.maximum(labels, 0), axis=self.axis)
+        else:
+            local = labels - self._first(x)
+            here = (local >= 0) & (local < x.shape[self.axis])
+            picked = jnp.take_along_axis(x, jnp.where(here, local, 0), axis=self.axis)
+            picked = jax.lax.psum(jnp.where(here, picked, 0), self.mesh_axis)
+        return jnp.where(labels < 0, jnp.nan, picked)
+
+    def pick_weight(self, weights: jax.Array, labels: jax.Array, x: jax.Array) -> jax.Array:
+        """Return the weight of each label, for `weights` laid along the class axis of `x`; nan for label -1."""
+        if self.mesh_axis is not None or _has_typed_sharding(x) or _has_typed_sharding(weights):
+            picked = self.sum(jnp.where(self.index(x) == labels, weights, 0))
+        else:
+            picked = jnp.take(weights.reshape(-1), jnp.maximum(labels, 0))
+        return jnp.where(labels < 0, jnp.nan, picked)
+
+    def slope(self, *pairs: tuple[jax.Array, Any]) -> jax.Array:
+        """Return the directional derivative sum_j slope_j t_j of (slope, tangent) pairs, zero tangents left out."""
+        return self.sum(sum(slope * t for slope, t in pairs if not isinstance(t, SymbolicZero)))  # type: ignore[arg-type]
+
+    def _first(self, x: jax.Array) -> jax.Array:
+        return jax.lax.axis_index(self.mesh_axis) * x.shape[self.axis]
+
+
+def _has_typed_sharding(x: jax.Array) -> bool:
+    """Whether explicit sharding has put mesh axes into the array's type."""
+    sharding = getattr(jax.typeof(x), "sharding", None)
+    return sharding is not None and any(part is not None for part in sharding.spec)
