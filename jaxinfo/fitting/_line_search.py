@@ -1,0 +1,88 @@
+"""Backtracking along a descent direction, and the state that the Newton methods share."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+_SUFFICIENT = 1e-4  # Armijo: the share of the promised decrease that a step must deliver
+_MAX_TRIALS = 40
+
+
+class NewtonState(NamedTuple):
+    """What a Newton method knows of the point it was last called at.
+
+    Attributes:
+        decrement: half the squared Newton decrement there.
+        step_norm: Euclidean norm of the full Newton step there.
+        accepted: share of that step taken, 0 where no share of it lowered the objective.
+        evaluations: objective evaluations and Hessian-vector products so far.
+    """
+
+    decrement: jax.Array
+    step_norm: jax.Array
+    accepted: jax.Array
+    evaluations: jax.Array
+
+
+def initial_state(params: Any) -> NewtonState:
+    """Return the state before the first step."""
+    dtype = jnp.result_type(optax.tree.norm(params))
+    return NewtonState(
+        jnp.asarray(jnp.inf, dtype), jnp.asarray(0, dtype), jnp.asarray(1, dtype), jnp.asarray(0, jnp.int32)
+    )
+
+
+def damped_step(
+    value_fn: Callable[[Any], jax.Array],
+    params: Any,
+    value: jax.Array,
+    slope: jax.Array,
+    step: Any,
+    evaluations: jax.Array,
+) -> tuple[Any, NewtonState]:
+    """Return the largest tried share of `step` that lowers the objective, and the state it leaves.
+
+    `slope` is the derivative of the objective along `step`: minus the squared decrement.
+    """
+    share, trials = backtrack(value_fn, params, value, slope, step)
+    state = NewtonState(-slope / 2, optax.tree.norm(step), share, evaluations + trials)
+    # a refused step may hold infinities, and 0 * inf is nan: select, do not multiply
+    return jax.tree.map(lambda d: jnp.where(share > 0, share.astype(d.dtype) * d, 0), step), state
+
+
+def backtrack(
+    value_fn: Callable[[Any], jax.Array], params: Any, value: jax.Array, slope: jax.Array, step: Any
+) -> tuple[jax.Array, jax.Array]:
+    """Return the share of `step` that satisfies Armijo's condition, 0 if none does, and the trials made.
+
+    A trial that is not finite is halved like any other that fails. The condition is loosened by the
+    rounding of the objective, so that the last steps, whose gain cannot be seen, are still taken.
+    """
+    slack = 16 * jnp.finfo(value.dtype).eps * jnp.abs(value)
+
+    def trial(share: jax.Array) -> jax.Array:
+        return value_fn(jax.tree.map(lambda x, d: x + share.astype(x.dtype) * d, params, step))
+
+    def fails(share: jax.Array, tried: jax.Array) -> jax.Array:
+        return ~(tried <= value + _SUFFICIENT * share * slope + slack)
+
+    def shorten(carry: tuple) -> tuple:
+        share, tried, trials = carry
+        # the minimum of the parabola through value, slope and tried; kept within [0.1, 0.5] of the last share
+        parabola = -slope * share**2 / (2 * (tried - value - share * slope))
+        parabola = jnp.where(jnp.isfinite(parabola), parabola, 0.5 * share)
+        share = jnp.clip(parabola, 0.1 * share, 0.5 * share)
+        return share, trial(share), trials + 1
+
+    def again(carry: tuple) -> jax.Array:
+        share, tried, trials = carry
+        return fails(share, tried) & (trials < _MAX_TRIALS)
+
+    one = jnp.ones_like(value)
+    usable = jnp.isfinite(slope) & (slope < 0)
+    start = jnp.where(usable, 0, _MAX_TRIALS).astype(jnp.int32)  # no trials along a direction that is no descent
+    share, tried, trials = jax.lax.while_loop(again, shorten, (one, trial(one), start + 1))
+    return jnp.where(fails(share, tried) | ~usable, 0, share), jnp.where(usable, trials, 1)

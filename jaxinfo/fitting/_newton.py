@@ -1,0 +1,62 @@
+"""Damped Newton with the exact Hessian, for up to a few hundred parameters."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+
+from jaxinfo.fitting._line_search import NewtonState, damped_step, initial_state
+
+_COLUMNS_AT_ONCE = 64  # Hessian columns formed together: bounds the memory at 64 tangents of the data
+
+
+def newton() -> optax.GradientTransformationExtraArgs:
+    """Return the damped Newton method: an exact Hessian, its eigenvalues, and backtracking.
+
+    Directions of negative curvature are followed downhill with the inverse of the curvature's absolute
+    value; those without curvature (the free shift of a full softmax) are left where they are.
+
+    Returns:
+        A transformation whose `update` needs `value` and `value_fn`, as optax's line searches do.
+    """
+
+    def update(
+        grads: Any, state: NewtonState, params: Any, *, value: jax.Array, value_fn: Callable, **extra: Any
+    ) -> tuple[Any, NewtonState]:
+        del extra
+        flat, unravel = ravel_pytree(params)
+        gradient, _ = ravel_pytree(grads)
+        hessian = exact_hessian(lambda x: value_fn(unravel(x)), flat)
+        step = newton_step(hessian, gradient)
+        evaluations = state.evaluations + flat.size
+        return damped_step(value_fn, params, value, jnp.vdot(gradient, step), unravel(step), evaluations)
+
+    return optax.GradientTransformationExtraArgs(initial_state, update)  # pyright: ignore[reportArgumentType]
+
+
+def exact_hessian(f: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """Return the Hessian of `f` at `x`, forward over reverse, a block of columns at a time."""
+    _, product = jax.linearize(jax.grad(f), x)
+    columns = jnp.eye(x.size, dtype=x.dtype)
+    if x.size <= _COLUMNS_AT_ONCE:
+        return jax.vmap(product)(columns)
+    return jax.lax.map(product, columns, batch_size=_COLUMNS_AT_ONCE)
+
+
+def newton_step(hessian: jax.Array, gradient: jax.Array) -> jax.Array:
+    """Return -H^-1 g from the eigenvalues of H scaled to a unit diagonal.
+
+    The scaling makes the step independent of the units of each parameter. Eigenvalues below the rounding
+    of the largest are raised to it rather than dropped: along a direction in which the likelihood
+    flattens out for ever, the step must stay long, or the fit would look converged.
+    """
+    diagonal = jnp.abs(jnp.diagonal(hessian))
+    scale = jnp.where(diagonal > 0, jax.lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1)), 1)
+    values, vectors = jnp.linalg.eigh(scale[:, None] * hessian * scale[None, :])
+    largest = jnp.max(jnp.abs(values), initial=0)
+    floor = jnp.where(largest > 0, largest, 1) * gradient.size * jnp.finfo(gradient.dtype).eps
+    inner = (vectors.T @ (scale * gradient)) / jnp.maximum(jnp.abs(values), floor)
+    return -scale * (vectors @ inner)

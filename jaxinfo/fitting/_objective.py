@@ -1,0 +1,50 @@
+"""The objective of a fit: the summed weighted NLL plus the penalty."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxinfo._reduce import total
+
+Loss = Callable[[Any, Any], jax.Array]
+Penalty = Callable[[Any], jax.Array]
+
+
+class Parts(NamedTuple):
+    """The summed NLL, and the weight it is summed over."""
+
+    nll: jax.Array
+    weight: jax.Array
+
+
+def make_objective(
+    loss: Loss, data: Any, weights: jax.Array | None, penalty: Penalty | None
+) -> Callable[[Any], tuple[jax.Array, Parts]]:
+    """Return params -> (sum of weights * loss + penalty, its parts)."""
+
+    def objective(params: Any) -> tuple[jax.Array, Parts]:
+        nll, weight = total(loss(params, data), weights=weights)
+        value = nll if penalty is None else nll + jnp.asarray(penalty(params)).astype(nll.dtype)
+        return value, Parts(nll, weight)
+
+    return objective
+
+
+def float_params(params: Any) -> Any:
+    """Return `params` as arrays.
+
+    Raises:
+        TypeError: a leaf is not of a floating dtype.
+        ValueError: there is no parameter at all.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    for path, leaf in leaves:
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            where = "params" + jax.tree_util.keystr(path)
+            raise TypeError(f"`{where}` must have a floating dtype, got {jnp.result_type(leaf)}.")
+    if sum(jnp.size(leaf) for _, leaf in leaves) == 0:
+        raise ValueError("`params` must hold at least one parameter, got none.")
+    # a weakly typed leaf (a Python float, or an array made of one) would change type within the loop
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.result_type(leaf)), params)

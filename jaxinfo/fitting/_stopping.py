@@ -1,0 +1,105 @@
+"""When a fit stops, and what it says then.
+
+The measure is half the squared Newton decrement, ``g H^-1 g / 2``: the objective's estimated distance
+from its minimum, in nats, whatever the parameterisation. It is also the squared distance of the
+parameters from the optimum in standard errors, halved, so a small one means that both are found, with
+one exception: where the likelihood has no maximum it flattens out towards infinity, the decrement falls
+below any tolerance, and the parameters still run. There Newton's steps keep their length and the
+decrement falls by a constant factor, while at a maximum that exists both collapse. That tells the two apart.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxinfo.fitting._newton_cg import cg_step
+from jaxinfo.fitting._result import Reason
+
+_CONTRACTING = 0.01  # the decrement fell at least tenfold (its square a hundredfold) in one step
+_SHRUNK = 1e-3  # a Newton step this small beside the parameters is no flight to infinity
+_NEAR_FLOOR = 1e4  # the floor is measured once the decrement is within this many roundings of the objective
+
+
+class Evidence(NamedTuple):
+    """What the stopping rule knows of a point.
+
+    Attributes:
+        decrement: half the squared Newton decrement.
+        last_decrement: the same one Newton step before; inf where there was none.
+        step_norm: norm of the full Newton step.
+        scale: largest norm the parameters have had.
+        stalled: whether the last step had to be refused.
+    """
+
+    decrement: jax.Array
+    last_decrement: jax.Array
+    step_norm: jax.Array
+    scale: jax.Array
+    stalled: jax.Array
+
+
+def judge(evidence: Evidence, tolerance: float, floor: jax.Array) -> jax.Array:
+    """Return the reason to stop here, as an integer; RUNNING if there is none."""
+    decrement, last, step_norm, scale, stalled = evidence
+    eps = jnp.finfo(decrement.dtype).eps
+    small = decrement <= tolerance
+    collapsing = (decrement <= _CONTRACTING * last) & jnp.isfinite(last)
+    found = collapsing | (step_norm <= _SHRUNK * scale) | (decrement <= eps * tolerance)
+    running_off = small & ~found & jnp.isfinite(last)
+    on_floor = (decrement <= floor) & (stalled | (decrement > last / 4))
+    return jnp.select(
+        [~jnp.isfinite(decrement), small & found, running_off, on_floor, stalled],
+        [Reason.NONFINITE, Reason.CONVERGED, Reason.SEPARATED, Reason.FLOAT_FLOOR, Reason.DIVERGED],
+        Reason.RUNNING,
+    ).astype(jnp.int32)
+
+
+def rounding_floor(value_fn: Callable, params: Any, value: jax.Array, grads: Any, decrement: jax.Array) -> jax.Array:
+    """Measure how far rounding moves the objective: its change under nudges of a few units in the last place.
+
+    The part of the change that the gradient explains is taken off. Measured only near the end (elsewhere
+    0 is returned), where it decides.
+    """
+    eps = jnp.finfo(value.dtype).eps
+
+    def nudged(key: jax.Array) -> jax.Array:
+        signs = optax.tree.random_like(key, params, sampler=jax.random.rademacher)
+        nudge = jax.tree.map(lambda x, s: 2 * jnp.finfo(x.dtype).eps * jnp.maximum(jnp.abs(x), 1) * s, params, signs)
+        moved = value_fn(jax.tree.map(jnp.add, params, nudge)) - value
+        return jnp.abs(moved - optax.tree.vdot(grads, nudge).astype(value.dtype))
+
+    def measure() -> jax.Array:
+        return jnp.maximum(jnp.max(jax.lax.map(nudged, jax.random.split(jax.random.key(0), 4))), eps * jnp.abs(value))
+
+    return jax.lax.cond(decrement <= _NEAR_FLOOR * eps * jnp.abs(value), measure, lambda: jnp.zeros_like(value))
+
+
+def certify(
+    value_fn: Callable, params: Any, scale: jax.Array, tolerance: float
+) -> tuple[jax.Array, jax.Array]:
+    """Judge a point that a method without a Newton decrement has come to; return (reason, decrement).
+
+    One Newton step is solved for there, and one more behind it to see whether the decrement collapses.
+    The steps are not taken: the estimate stays the method's own.
+    """
+
+    def newton_step(at: Any, key: jax.Array) -> tuple[jax.Array, Any, Any, jax.Array]:
+        value, grads = jax.value_and_grad(value_fn)(at)
+        step, _ = cg_step(value_fn, at, grads, jnp.zeros_like(value), key)
+        return -optax.tree.vdot(grads, step).astype(value.dtype) / 2, step, grads, value
+
+    key = jax.random.key(1)
+    decrement, step, grads, value = newton_step(params, key)
+    behind, next_step, _, _ = newton_step(jax.tree.map(jnp.add, params, step), key)
+    floor = rounding_floor(value_fn, params, value, grads, decrement)
+    norm = optax.tree.norm(next_step).astype(value.dtype)
+    # as if the step had been taken and the decrement behind it were judged, but against the one here
+    here = Evidence(jnp.maximum(behind, 0), decrement, norm, scale.astype(value.dtype), jnp.zeros_like(decrement, bool))
+    reason = judge(here, tolerance, floor)
+    too_far = (decrement > tolerance) & (decrement > floor)
+    reason = jnp.where(too_far | ~jnp.isfinite(decrement), int(Reason.RUNNING), reason)
+    by_floor = (reason == Reason.CONVERGED) & (decrement > tolerance)
+    return jnp.where(by_floor, int(Reason.FLOAT_FLOOR), reason).astype(jnp.int32), decrement
