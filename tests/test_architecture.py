@@ -16,11 +16,10 @@ PACKAGE = ROOT / "jaxinfo"
 
 # Rooms from the ground up: a room imports rooms of lower floors only, never one beside it.
 FLOORS = (
-    {"_version"},
-    {"_checks"},
-    {"_rows"},
+    {"_version", "_checks", "_classes"},
+    {"_rows", "_transform"},
     {"_numerics", "_logratio"},
-    {"_reduce"},
+    {"_cross_entropy", "_reduce"},
     {"_measures", "_classification", "_likelihoods"},
     {"linear"},
     {"fitting", "compat"},
@@ -121,7 +120,8 @@ def test_public_names_are_explained(name: str) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_are_short(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 250, "A longer file wants a split by meaning."
+    limit = 250 if path in SOURCES else 400  # tables of cases may be long
+    assert len(path.read_text().splitlines()) <= limit, "A longer file wants a split by meaning."
 
 
 def test_prose_is_short() -> None:

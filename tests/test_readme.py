@@ -1,0 +1,75 @@
+"""The README's Python code runs, and each result it shows in a comment is the one that comes out."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+NUMBER = re.compile(r"[+-]?\d+\.?\d*(?:e[+-]?\d+)?")
+
+
+def shown_results(source: str) -> list[tuple[str, str | None]]:
+    """Return each statement of a block with the comment that ends its last line."""
+    lines = source.splitlines()
+    pairs = []
+    for node in ast.parse(source).body:
+        code = ast.get_source_segment(source, node) or ""
+        comment = lines[(node.end_lineno or 0) - 1].encode()[node.end_col_offset or 0 :].decode().partition("#")[2]
+        pairs.append((code, comment.strip() or None))
+    return pairs
+
+
+def value_of(code: str, scope: dict[str, Any]) -> Any:
+    """Run one statement; return the value of an expression, an assignment or the argument of a print."""
+    (node,) = ast.parse(code).body
+    if isinstance(node, ast.Expr):
+        call = node.value
+        is_print = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "print"
+        return eval(ast.unparse(call.args[0] if isinstance(call, ast.Call) and is_print else call), scope)
+    exec(code, scope)
+    return scope[node.targets[0].id] if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) else None
+
+
+def assert_shown(shown: str, value: Any) -> None:
+    """Compare numbers to the digits shown, half a unit of the last and float32's rounding; anything else as text."""
+    numbers = NUMBER.findall(shown)
+    if not numbers:
+        assert str(value) == shown
+        return
+    found = np.ravel(np.asarray(value, np.float64))
+    assert len(found) == len(numbers), f"{shown} is shown, {value} came out"
+    for number, got in zip(numbers, found, strict=True):
+        mantissa, _, exponent = number.partition("e")
+        unit = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+        want = float(number)
+        assert abs(got - want) <= 0.51 * unit + 4 * np.finfo(np.float32).eps * abs(want), f"{shown}: got {value}"
+
+
+@pytest.mark.usefixtures("as_user")
+def test_code_gives_the_results_it_shows() -> None:
+    scope: dict[str, Any] = {}
+    results = 0
+    for block in BLOCKS:
+        for code, shown in shown_results(block):
+            value = value_of(code, scope)
+            if shown is not None and value is not None:
+                assert_shown(shown, value)
+                results += 1
+    assert results >= 15
+
+
+def test_a_wrong_result_would_be_seen() -> None:
+    assert_shown("[0.25 -1e-09]", np.array([0.25, -1e-9]))
+    for wrong in (np.array([0.26, -1e-9]), np.array([0.25, 1e-9]), np.array([0.25])):
+        with pytest.raises(AssertionError):
+            assert_shown("[0.25 -1e-09]", wrong)
+
+
+def test_two_commands_stand_on_lines_of_their_own() -> None:
+    fenced = "".join(re.findall(r"^```sh\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)).splitlines()
+    assert fenced == ["pip install '.[data]' && jaxinfo fit digits", "pip install '.[test]' && pytest"]
