@@ -4,8 +4,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxinfo import _checks
-from jaxinfo._cross_entropy import acts, distribution_loss, labels_loss
-from jaxinfo._numerics import include, logsumexp_of, normalise, prepare, settle
+from jaxinfo._cross_entropy import acts, distribution_terms, label_terms, weighted_surprise
+from jaxinfo._numerics import include, log_normaliser, normalise, prepare, settle
 from jaxinfo._transform import transform
 
 
@@ -87,17 +87,18 @@ def softmax_cross_entropy(
     penalty = _checks.as_option(z_loss, "z_loss", x.dtype, low=0, wanted="a non-negative number")
     x, counted = include(x, where, classes)
     x = transform(x, temperature, soft_cap)
-    log_p = normalise(x, classes)
     if is_labels:
         labels = classes.labels(targets, x)
         labels = labels if counted is None else jnp.where(counted, labels, 0)
-        loss = labels_loss(x, log_p, labels, weights, smoothing, classes)
+        terms = label_terms(x, labels, weights, smoothing, classes)
     else:
         targets = targets if counted is None else jnp.where(counted, targets, 0)
-        loss = distribution_loss(x, log_p, targets, weights, smoothing, classes)
+        terms = distribution_terms(x, targets, weights, smoothing, classes)
+    log_p, log_z = normalise(x, classes), None
     if acts(penalty):
-        loss = loss + penalty * logsumexp_of(x, log_p, classes) ** 2
-    return settle(loss, counted, classes)
+        terms = terms._replace(z_loss=jnp.asarray(penalty, x.dtype))
+        log_z = log_normaliser(x, log_p, classes)
+    return settle(weighted_surprise(x, log_p, log_z, terms, classes), counted, classes)
 
 
 def nll(

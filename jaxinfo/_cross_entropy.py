@@ -1,17 +1,35 @@
-"""The cross-entropy of labels and of distributions, with their derivative rules.
+"""The softmax cross-entropy with all its terms, and its one derivative rule.
 
-Each function takes the logits and their normalised logarithm, a function of them handed in so as to be
-computed once and without a derivative of its own: the rules differentiate with respect to the logits.
+Every option adds weight to a term: a label, a distribution over the classes, the squared log-normaliser.
+One rule for their sum keeps one array of the logits' size for backward, whatever the options.
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
 from jaxinfo._classes import Classes
-from jaxinfo._numerics import attach, surprise
+from jaxinfo._numerics import attach, attach_logsumexp, surprise
+
+
+class Terms(NamedTuple):
+    """What a loss is made of; a term that is None is not there. Every array has the logits' rank.
+
+    Attributes:
+        labels: the class of each row, -1 for one that does not exist.
+        label_weight: multiplies -log p of the label.
+        mass: multiplies -log p of each class.
+        z_loss: multiplies the squared log-normaliser.
+    """
+
+    labels: jax.Array | None = None
+    label_weight: jax.Array | None = None
+    mass: jax.Array | None = None
+    z_loss: jax.Array | None = None
 
 
 def acts(option: ArrayLike) -> bool:
@@ -19,84 +37,101 @@ def acts(option: ArrayLike) -> bool:
     return isinstance(option, jax.Array) or option != 0
 
 
-def labels_loss(
-    x: jax.Array,
-    log_p: jax.Array,
-    labels: jax.Array,
-    weights: jax.Array | None,
-    smoothing: ArrayLike,
-    classes: Classes,
-) -> jax.Array:
-    """(1 - a) w_y (-log p_y) + (a / K) sum_j w_j (-log p_j) over the K finite classes: no one-hot is made."""
-    loss = _label(x, log_p, labels, classes)
-    if weights is not None:
-        loss = _scaled(classes.pick_weight(weights, labels, x), loss)
+def label_terms(
+    x: jax.Array, labels: jax.Array, weights: jax.Array | None, smoothing: ArrayLike, classes: Classes
+) -> Terms:
+    """(1 - a) w_y at the label and a / K w_j at each of the K finite classes: no one-hot is made."""
+    weight = None if weights is None else classes.pick_weight(weights, labels, x)
     if not acts(smoothing):
-        return loss
-    finite, share = _uniform(x, smoothing, classes)
-    everywhere = jnp.where(finite, 1 if weights is None else weights, 0).astype(x.dtype)
-    return _scaled(1 - smoothing, loss) + share * _distribution(x, log_p, everywhere, classes)
+        return Terms(labels, weight)
+    shares = _shares(x, smoothing, classes)
+    rest = jnp.asarray(1 - smoothing, x.dtype)
+    weight = jnp.broadcast_to(rest, labels.shape) if weight is None else rest * weight
+    return Terms(labels, weight, shares if weights is None else weights * shares)
 
 
-def distribution_loss(
-    x: jax.Array,
-    log_p: jax.Array,
-    targets: jax.Array,
-    weights: jax.Array | None,
-    smoothing: ArrayLike,
-    classes: Classes,
-) -> jax.Array:
-    """sum_j w_j ((1 - a) t_j + a / K) (-log p_j), the smoothing over the K finite classes."""
+def distribution_terms(
+    x: jax.Array, targets: jax.Array, weights: jax.Array | None, smoothing: ArrayLike, classes: Classes
+) -> Terms:
+    """w_j ((1 - a) t_j + a / K) at each class, a / K only at the K finite ones."""
     if acts(smoothing):
-        finite, share = _uniform(x, smoothing, classes)
-        targets = (1 - smoothing) * targets + jnp.where(finite, share, 0)
-    return _distribution(x, log_p, targets if weights is None else weights * targets, classes)
+        targets = jnp.asarray(1 - smoothing, x.dtype) * targets + _shares(x, smoothing, classes)
+    return Terms(mass=targets if weights is None else weights * targets)
 
 
-def _uniform(x: jax.Array, smoothing: ArrayLike, classes: Classes) -> tuple[jax.Array, jax.Array]:
-    """Return which classes are finite, and what each of them gets of the smoothing."""
-    finite = x > -jnp.inf
-    return finite, smoothing / jnp.maximum(classes.sum(finite.astype(x.dtype)), 1)
+def _shares(x: jax.Array, smoothing: ArrayLike, classes: Classes) -> jax.Array:
+    """Return the part of the smoothing that each class gets: equal, and none at -inf."""
+    finite = (x > -jnp.inf).astype(x.dtype)
+    return finite * (smoothing / jnp.maximum(classes.sum(finite), 1))
 
 
-def _scaled(factor: ArrayLike, loss: jax.Array) -> jax.Array:
-    """Return factor * loss with 0 * inf = 0: what has no weight has no say."""
-    silent = (factor == 0) & (loss == jnp.inf)
-    return factor * jnp.where(silent, 0, loss)
+@partial(jax.custom_jvp, nondiff_argnums=(4,))
+def weighted_surprise(
+    x: jax.Array, log_p: jax.Array, log_z: jax.Array | None, terms: Terms, classes: Classes
+) -> jax.Array:
+    """Return the sum of the terms for each row, the axis kept.
 
-
-@partial(jax.custom_jvp, nondiff_argnums=(3,))
-def _label(x: jax.Array, log_p: jax.Array, labels: jax.Array, classes: Classes) -> jax.Array:
-    del x
-    return 0 - classes.pick(log_p, labels)
-
-
-@partial(_label.defjvp, symbolic_zeros=True)
-def _label_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    """d loss = sum_j (p_j - [j = y]) t_j, with p_y - 1 = expm1(-loss) so that a confident row keeps its digits."""
-    x, log_p, labels = primals
-    log_p_x = attach(x, log_p, classes)
-    loss = 0 - classes.pick(log_p_x, labels)
-    slope = jnp.where(classes.index(x) == labels, jnp.expm1(-loss), jnp.exp(log_p_x))
-    slope = jnp.where(jnp.isnan(loss), jnp.nan, slope)
-    return _label(x, log_p, labels, classes), classes.slope((slope, tangents[0]))
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(3,))
-def _distribution(x: jax.Array, log_p: jax.Array, targets: jax.Array, classes: Classes) -> jax.Array:
-    del x
-    return classes.sum(surprise(targets, log_p))
-
-
-@partial(_distribution.defjvp, symbolic_zeros=True)
-def _distribution_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    """d loss = sum_j ((T - t_j) p_j - t_j (1 - p_j)) dx_j - sum_j log p_j dt_j, with T = sum(t).
-
-    For a one-hot target T - t_j is exactly 0 at its class, and 1 - p_j = -expm1(log p_j) keeps its digits.
+    `log_p` and `log_z` are the normalised logarithm of x and its log-normaliser: functions of x, handed in
+    so as to be computed once, without a derivative of their own; the rule below differentiates in x.
     """
-    x, log_p, targets = primals
+    loss = jnp.zeros((), x.dtype)
+    if terms.labels is not None:
+        loss = _scaled(terms.label_weight, 0 - classes.pick(log_p, terms.labels))
+    if terms.mass is not None:
+        loss = loss + surprise(terms.mass, x, log_p, classes)
+    if terms.z_loss is not None:
+        loss = loss + terms.z_loss * log_z**2
+    return loss
+
+
+@partial(weighted_surprise.defjvp, symbolic_zeros=True)
+def _weighted_surprise_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    x, log_p, log_z, terms = primals
+    t_x, _, _, t_terms = tangents
+    out = weighted_surprise(*primals, classes)
     log_p_x = attach(x, log_p, classes)
-    slope = (classes.sum(targets) - targets) * jnp.exp(log_p_x) + targets * jnp.expm1(log_p_x)
-    absent = (targets == 0) & (log_p == -jnp.inf)
-    slope_targets = jnp.where(absent, 0, 0 - jnp.where(absent, 0, log_p_x))
-    return _distribution(x, log_p, targets, classes), classes.slope((slope, tangents[0]), (slope_targets, tangents[2]))
+    p = jnp.exp(log_p_x)
+    slopes, rates = [], [jnp.zeros_like(out)]
+    if terms.labels is not None:
+        # p_y - 1 = expm1(log p_y), so that a confident row keeps its digits
+        loss = 0 - classes.pick(log_p_x, terms.labels)
+        slope = jnp.where(classes.index(x) == terms.labels, jnp.expm1(-loss), p)
+        slopes.append(slope if terms.label_weight is None else terms.label_weight * slope)
+        if _moves(t_terms.label_weight):
+            rates.append(_along(_unless_silent(terms.label_weight, loss), t_terms.label_weight))
+    if terms.mass is not None:
+        # (M - m_j) p_j - m_j (1 - p_j), with M = sum(m): for a one-hot M - m_j is exactly 0 at its class
+        slopes.append((classes.sum(terms.mass) - terms.mass) * p + terms.mass * jnp.expm1(log_p_x))
+        if _moves(t_terms.mass):
+            absent = (terms.mass == 0) & (log_p == -jnp.inf)
+            surprises = jnp.where(absent, 0, 0 - jnp.where(absent, 0, log_p_x))
+            rates.append(classes.sum(_along(surprises, t_terms.mass)))
+    if terms.z_loss is not None:
+        log_z_x = attach_logsumexp(x, log_z, p, classes)
+        slopes.append(2 * terms.z_loss * log_z_x * p)
+        if _moves(t_terms.z_loss):
+            rates.append(_along(log_z_x**2, t_terms.z_loss))
+    if _moves(t_x):
+        valid = jnp.where(jnp.isnan(out), jnp.nan, 1)  # a factor: derivatives of every order are nan with the value
+        rates.append(classes.sum(valid * sum(slopes[1:], slopes[0]) * t_x))
+    return out, sum(rates[1:], rates[0])
+
+
+def _moves(tangent: object) -> bool:
+    return tangent is not None and not isinstance(tangent, SymbolicZero)
+
+
+def _along(slope: jax.Array, tangent: jax.Array) -> jax.Array:
+    """Return slope * tangent with inf * 0 = 0, as a product, which stays linear in the tangent."""
+    infinite = slope == jnp.inf
+    largest = jnp.asarray(jnp.finfo(slope.dtype).max, slope.dtype)
+    return tangent * jnp.where(infinite, largest, slope) * jnp.where(infinite, largest, 1)
+
+
+def _unless_silent(weight: jax.Array | None, loss: jax.Array) -> jax.Array:
+    """Return the loss, and 0 where its weight is 0 and it is +inf: what has no weight has no say."""
+    return loss if weight is None else jnp.where((weight == 0) & (loss == jnp.inf), 0, loss)
+
+
+def _scaled(weight: jax.Array | None, loss: jax.Array) -> jax.Array:
+    return loss if weight is None else weight * _unless_silent(weight, loss)

@@ -176,7 +176,7 @@ def prepare_pair(
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _entropy(a: jax.Array, log_p: jax.Array, classes: Classes) -> jax.Array:
-    return classes.sum(surprise(jnp.exp(log_p), log_p))
+    return surprise(jnp.exp(log_p), a, log_p, classes)
 
 
 @_entropy.defjvp
@@ -192,7 +192,7 @@ def _entropy_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax
 
 @partial(jax.custom_jvp, nondiff_argnums=(4,))
 def _cross_entropy(a: jax.Array, b: jax.Array, log_p: jax.Array, log_q: jax.Array, classes: Classes) -> jax.Array:
-    return classes.sum(surprise(jnp.exp(log_p), log_q, absent=log_p == -jnp.inf))
+    return surprise(jnp.exp(log_p), b, log_q, classes, absent=log_p == -jnp.inf)
 
 
 @partial(_cross_entropy.defjvp, symbolic_zeros=True)
@@ -203,8 +203,9 @@ def _cross_entropy_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tup
     infinite = out == jnp.inf
     log_q_here = jnp.where(infinite | (log_p == -jnp.inf), 0, attach(b, log_q, classes))
     p, q = jnp.exp(attach(a, log_p, classes)), jnp.exp(attach(b, log_q, classes))
+    valid = jnp.where(jnp.isnan(out), jnp.nan, 1)
     slope_a = jnp.where(infinite, 0, -p * (log_q_here + jnp.where(infinite, 0, out)))
-    return out, classes.slope((slope_a, tangents[0]), (q - p, tangents[1]))
+    return out, classes.slope((valid * slope_a, tangents[0]), (valid * (q - p), tangents[1]))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(4,))
@@ -214,7 +215,9 @@ def _kl(a: jax.Array, b: jax.Array, log_p: jax.Array, log_q: jax.Array, classes:
     large = d > 1
     p_large = jnp.where(large & (log_p != -jnp.inf), p * (1 + jnp.where(jnp.isinf(d), 0, d)), 0)
     terms = jnp.where(large, q - p_large, p * expm1_minus(jnp.where(large | jnp.isinf(d), 0, d)))
-    return classes.sum(jnp.where(d == -jnp.inf, jnp.inf, terms))
+    beyond = (d == -jnp.inf) & (b > -jnp.inf)  # a log q beyond the largest float, at half scale
+    half = jnp.where(beyond, classes.max(b) / 2, 0) - jnp.where(beyond, b / 2, 0)
+    return classes.sum(jnp.where(beyond, 2 * (p * half), jnp.where(d == -jnp.inf, jnp.inf, terms)))
 
 
 @partial(_kl.defjvp, symbolic_zeros=True)
@@ -227,4 +230,5 @@ def _kl_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Arra
     p, q = jnp.exp(log_p), jnp.exp(log_q)
     slope_a = jnp.where((out == jnp.inf) | (log_p == -jnp.inf), 0, -p * u)
     slope_b = jnp.where(d > 1, q - p, p * jnp.expm1(jnp.where(d > 1, 0, d)))
-    return out, classes.slope((slope_a, tangents[0]), (slope_b, tangents[1]))
+    valid = jnp.where(jnp.isnan(out), jnp.nan, 1)
+    return out, classes.slope((valid * slope_a, tangents[0]), (valid * slope_b, tangents[1]))

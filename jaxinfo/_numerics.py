@@ -176,7 +176,7 @@ def include(x: jax.Array, where: jax.Array | None, classes: Classes) -> tuple[ja
         return x, None
     counted = where if where.shape[classes.axis] == 1 else classes.any(where)
     outside = jnp.where(counted, -jnp.inf, 0).astype(x.dtype)
-    return jnp.where(where, x, outside), counted
+    return jax.lax.select(*jnp.broadcast_arrays(where, x, outside)), counted
 
 
 def settle(values: jax.Array, counted: jax.Array | None, classes: Classes) -> jax.Array:
@@ -231,19 +231,26 @@ def _attach_probs_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tupl
     return probs, probs * (tangents[0] - classes.sum(probs * tangents[0]))
 
 
-def surprise(weights: jax.Array, log_p: jax.Array, absent: jax.Array | None = None) -> jax.Array:
-    """Return -weights log p, and 0 where the weight is 0 and log p is -inf (or where told `absent`)."""
+def surprise(
+    weights: jax.Array, x: jax.Array, log_p: jax.Array, classes: Classes, absent: jax.Array | None = None
+) -> jax.Array:
+    """Return sum_j -w_j log p_j with 0 (-inf) = 0, or the classes told `absent` left out.
+
+    A log p beyond the largest float may have a product with w that is not: it is taken at half scale.
+    """
     absent = (weights == 0) & (log_p == -jnp.inf) if absent is None else absent
-    return jnp.where(absent, 0, weights * jnp.where(absent, 0, 0 - log_p))
+    beyond = (log_p == -jnp.inf) & (x > -jnp.inf) & ~absent
+    half = jnp.where(beyond, classes.max(x) / 2, 0) - jnp.where(beyond, x / 2, 0)
+    terms = weights * jnp.where(absent | beyond, 0, 0 - log_p)
+    return classes.sum(jnp.where(absent, 0, jnp.where(beyond, 2 * (weights * half), terms)))
 
 
-def logsumexp_of(x: jax.Array, log_p: jax.Array, classes: Classes) -> jax.Array:
-    """Return log sum exp(x), the axis kept, from x and its normalised logarithm.
+def log_normaliser(x: jax.Array, log_p: jax.Array, classes: Classes) -> jax.Array:
+    """Return log sum exp(x), the axis kept, from x and its normalised logarithm: a value without a derivative.
 
     The largest element m has log p = -l, so that the two parts of m + l are found again.
     """
-    value = classes.max(jax.lax.stop_gradient(x)) - classes.max(log_p)
-    return _attach_logsumexp(x, value, jnp.exp(log_p), classes)
+    return classes.max(jax.lax.stop_gradient(x)) - classes.max(log_p)
 
 
 def _logsumexp(x: jax.Array, classes: Classes) -> jax.Array:
@@ -251,18 +258,18 @@ def _logsumexp(x: jax.Array, classes: Classes) -> jax.Array:
     m, log_sum = shift_and_log_sum(fixed, classes)
     empty = log_sum == -jnp.inf
     probs = jnp.where(empty, 0, jnp.exp(centre(fixed, m) - jnp.where(empty, 0, log_sum)))
-    return _attach_logsumexp(x, jnp.where(m == jnp.inf, jnp.inf, m + log_sum), probs, classes)
+    return attach_logsumexp(x, jnp.where(m == jnp.inf, jnp.inf, m + log_sum), probs, classes)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(3,))
-def _attach_logsumexp(x: jax.Array, value: jax.Array, probs: jax.Array, classes: Classes) -> jax.Array:
+def attach_logsumexp(x: jax.Array, value: jax.Array, probs: jax.Array, classes: Classes) -> jax.Array:
     """Return `value`, which is log sum exp(x), with its gradient `probs`."""
     del x, probs, classes
     return value
 
 
-@_attach_logsumexp.defjvp
-def _attach_logsumexp_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+@attach_logsumexp.defjvp
+def attach_logsumexp_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     x, value, probs = primals
     slope = classes.sum(_attach_probs(x, probs, classes) * tangents[0])
-    return _attach_logsumexp(x, value, probs, classes), slope
+    return attach_logsumexp(x, value, probs, classes), slope
