@@ -16,13 +16,11 @@ class NewtonState(NamedTuple):
 
     Attributes:
         decrement: half the squared Newton decrement there.
-        step_norm: Euclidean norm of the full Newton step there.
         accepted: share of that step taken, 0 where no share of it lowered the objective.
         evaluations: objective evaluations and Hessian-vector products so far.
     """
 
     decrement: jax.Array
-    step_norm: jax.Array
     accepted: jax.Array
     evaluations: jax.Array
 
@@ -30,9 +28,7 @@ class NewtonState(NamedTuple):
 def initial_state(params: Any) -> NewtonState:
     """Return the state before the first step."""
     dtype = jnp.result_type(optax.tree.norm(params))
-    return NewtonState(
-        jnp.asarray(jnp.inf, dtype), jnp.asarray(0, dtype), jnp.asarray(1, dtype), jnp.asarray(0, jnp.int32)
-    )
+    return NewtonState(jnp.asarray(jnp.inf, dtype), jnp.asarray(1, dtype), jnp.asarray(0, jnp.int32))
 
 
 def damped_step(
@@ -48,7 +44,7 @@ def damped_step(
     `slope` is the derivative of the objective along `step`: minus the squared decrement.
     """
     share, trials = backtrack(value_fn, params, value, slope, step)
-    state = NewtonState(-slope / 2, optax.tree.norm(step), share, evaluations + trials)
+    state = NewtonState(-slope / 2, share, evaluations + trials)
     # a refused step may hold infinities, and 0 * inf is nan: select, do not multiply
     return jax.tree.map(lambda d: jnp.where(share > 0, share.astype(d.dtype) * d, 0), step), state
 
@@ -69,20 +65,22 @@ def backtrack(
     def fails(share: jax.Array, tried: jax.Array) -> jax.Array:
         return ~(tried <= value + _SUFFICIENT * share * slope + slack)
 
-    def shorten(carry: tuple) -> tuple:
-        share, tried, trials = carry
+    def shorten(share: jax.Array, tried: jax.Array) -> jax.Array:
         # the minimum of the parabola through value, slope and tried; kept within [0.1, 0.5] of the last share
         parabola = -slope * share**2 / (2 * (tried - value - share * slope))
         parabola = jnp.where(jnp.isfinite(parabola), parabola, 0.5 * share)
-        share = jnp.clip(parabola, 0.1 * share, 0.5 * share)
+        return jnp.clip(parabola, 0.1 * share, 0.5 * share)
+
+    def again(carry: tuple) -> tuple:
+        share, tried, trials = carry
+        share = jnp.where(trials == 0, share, shorten(share, tried))
         return share, trial(share), trials + 1
 
-    def again(carry: tuple) -> jax.Array:
+    def unfinished(carry: tuple) -> jax.Array:
         share, tried, trials = carry
-        return fails(share, tried) & (trials < _MAX_TRIALS)
+        return descends & fails(share, tried) & (trials < _MAX_TRIALS)
 
-    one = jnp.ones_like(value)
-    usable = jnp.isfinite(slope) & (slope < 0)
-    start = jnp.where(usable, 0, _MAX_TRIALS).astype(jnp.int32)  # no trials along a direction that is no descent
-    share, tried, trials = jax.lax.while_loop(again, shorten, (one, trial(one), start + 1))
-    return jnp.where(fails(share, tried) | ~usable, 0, share), jnp.where(usable, trials, 1)
+    descends = jnp.isfinite(slope) & (slope < 0)
+    untried = (jnp.ones_like(value), jnp.full_like(value, jnp.nan), jnp.asarray(0, jnp.int32))
+    share, tried, trials = jax.lax.while_loop(unfinished, again, untried)
+    return jnp.where(fails(share, tried), 0, share), trials

@@ -42,7 +42,7 @@ class FitState(NamedTuple):
         history: objective, gradient norm and decrement at every turn, nan beyond the last.
         first_value: the objective at the start.
         last_decrement: the decrement at the turn before.
-        scale: the largest norm the parameters have had.
+        last_norm: the norm of the parameters at the turn before.
         stale: turns since the objective last fell by more than the tolerance.
         patience: turns of that kind to wait before the next look.
     """
@@ -56,7 +56,7 @@ class FitState(NamedTuple):
     history: History
     first_value: jax.Array
     last_decrement: jax.Array
-    scale: jax.Array
+    last_norm: jax.Array
     stale: jax.Array
     patience: jax.Array
 
@@ -121,7 +121,6 @@ class Problem(NamedTuple):
 def start(problem: Problem, params: Any) -> FitState:
     """Return the state before the first turn: nothing is evaluated yet."""
     value, parts = jax.eval_shape(problem.objective, params)
-    norm = optax.tree.norm(params)
 
     def scalar(x: float) -> jax.Array:
         return jnp.full((), x, value.dtype)
@@ -139,7 +138,7 @@ def start(problem: Problem, params: Any) -> FitState:
         history=History(*(jnp.full((problem.max_steps + 1,), jnp.nan, value.dtype) for _ in range(3))),
         first_value=scalar(jnp.inf),
         last_decrement=scalar(jnp.inf),
-        scale=norm.astype(value.dtype),
+        last_norm=scalar(-jnp.inf),
         stale=zero,
         patience=jnp.asarray(_FIRST_PATIENCE, jnp.int32),
     )
@@ -165,24 +164,26 @@ def _turn(problem: Problem, state: FitState) -> FitState:
     def value_fn(params: Any) -> jax.Array:
         return problem.objective(params)[0]
 
-    (value, parts), grads = jax.value_and_grad(problem.objective, has_aux=True)(params)
+    (value, grads, parts), second_order = _evaluate(problem, params)
     gradient_norm = optax.tree.norm(grads).astype(value.dtype)
-    updates, optimizer = problem.method.transform.update(
-        grads, state.optimizer, params, value=value, grad=grads, value_fn=value_fn
-    )
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # optax's lbfgs needs both
+        updates, optimizer = problem.method.transform.update(
+            grads, state.optimizer, params, value=value, grad=grads, value_fn=value_fn, **second_order
+        )
     newton = optimizer.newton if isinstance(optimizer, NewtonCGState) else optimizer
     newton = newton if isinstance(newton, NewtonState) else None
     finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
-    scale = jnp.where(finite, jnp.maximum(state.scale, optax.tree.norm(params).astype(value.dtype)), state.scale)
+    norm = optax.tree.norm(params).astype(value.dtype)
     slack = 16 * jnp.finfo(value.dtype).eps * jnp.abs(value)
-    point = Point(params, value, parts, gradient_norm, jnp.full_like(value, jnp.nan) if newton is None else newton.decrement)
+    decrement = jnp.full_like(value, jnp.nan) if newton is None else newton.decrement
+    point = Point(params, value, parts, gradient_norm, decrement)
     # within rounding the later point wins: its gradient is the smaller, and that can be seen when the gain cannot
     best = _choose(finite & (value <= state.best.value + slack), point, state.best)
 
     if newton is not None:
         floor = rounding_floor(value_fn, params, value, grads, newton.decrement)
         stalled = newton.accepted == 0
-        evidence = Evidence(newton.decrement, state.last_decrement, newton.step_norm, scale, stalled)
+        evidence = Evidence(newton.decrement, state.last_decrement, norm, norm - state.last_norm, stalled)
         reason, stale, patience = judge(evidence, tolerance, floor), state.stale, state.patience
         evaluations = newton.evaluations + 2 * (state.step + 1)
     else:
@@ -191,7 +192,7 @@ def _turn(problem: Problem, state: FitState) -> FitState:
         look = finite & ((stale >= state.patience) | (state.step >= problem.max_steps))
         reason, decrement = jax.lax.cond(
             look,
-            lambda: certify(value_fn, best.params, scale, tolerance),
+            lambda: certify(value_fn, best.params, tolerance),
             lambda: (jnp.zeros_like(state.reason), best.decrement),
         )
         best = best._replace(decrement=decrement)
@@ -213,10 +214,23 @@ def _turn(problem: Problem, state: FitState) -> FitState:
         history=jax.tree.map(lambda series, x: series.at[state.step].set(x), state.history, entry),
         first_value=first,
         last_decrement=point.decrement,
-        scale=scale,
+        last_norm=norm,
         stale=stale,
         patience=patience,
     )
+
+
+def _evaluate(problem: Problem, params: Any) -> tuple[tuple[jax.Array, Any, Parts], dict[str, Callable]]:
+    """Return the objective, its gradient and its parts, and for a Newton method the Hessian-vector product `hvp`."""
+
+    def value_grads_parts(params: Any) -> tuple[jax.Array, Any, Parts]:
+        (value, parts), grads = jax.value_and_grad(problem.objective, has_aux=True)(params)
+        return value, grads, parts
+
+    if not problem.method.second_order:
+        return value_grads_parts(params), {}
+    out, linear = jax.linearize(value_grads_parts, params)
+    return out, {"hvp": lambda v: linear(v)[1]}
 
 
 def _overrule(

@@ -14,11 +14,12 @@ _PRODUCTS_UP_TO = 1_000_000  # parameters: beyond it the memory of a linearised 
 
 
 class Method(NamedTuple):
-    """An optax transformation, its name, and the steps it is given unless told."""
+    """An optax transformation, its name, the steps it is given unless told, and whether it uses second derivatives."""
 
     name: str
     transform: optax.GradientTransformationExtraArgs
     max_steps: int
+    second_order: bool = False
 
 
 def choose_method(method: str, optimizer: optax.GradientTransformation | None, params: Any) -> Method:
@@ -36,9 +37,9 @@ def choose_method(method: str, optimizer: optax.GradientTransformation | None, p
         method = "newton" if count <= _EXACT_UP_TO else "newton_cg" if count <= _PRODUCTS_UP_TO else "lbfgs"
     match method:
         case "newton":
-            return Method(method, newton(), 100)
+            return Method(method, newton(), 100, second_order=True)
         case "newton_cg":
-            return Method(method, newton_cg(), 100)
+            return Method(method, newton_cg(), 100, second_order=True)
         case "lbfgs":
             return Method(method, optax.lbfgs(), 2_000)
     raise ValueError(f"`method` must be 'auto', 'newton', 'newton_cg' or 'lbfgs', got {method!r}.")

@@ -20,26 +20,38 @@ def newton() -> optax.GradientTransformationExtraArgs:
     value; those without curvature (the free shift of a full softmax) are left where they are.
 
     Returns:
-        A transformation whose `update` needs `value` and `value_fn`, as optax's line searches do.
+        A transformation whose `update` needs `value` and `value_fn`, as optax's line searches do, and uses
+        `hvp`, the Hessian-vector product at `params`, where it is given one.
     """
 
     def update(
-        grads: Any, state: NewtonState, params: Any, *, value: jax.Array, value_fn: Callable, **extra: Any
+        grads: Any,
+        state: NewtonState,
+        params: Any,
+        *,
+        value: jax.Array,
+        value_fn: Callable,
+        hvp: Callable | None = None,
+        **extra: Any,
     ) -> tuple[Any, NewtonState]:
         del extra
-        flat, unravel = ravel_pytree(params)
-        gradient, _ = ravel_pytree(grads)
-        hessian = exact_hessian(lambda x: value_fn(unravel(x)), flat)
+        gradient, unravel = ravel_pytree(grads)
+        product = hessian_product(value_fn, params) if hvp is None else hvp
+        hessian = exact_hessian(lambda x: ravel_pytree(product(unravel(x)))[0], gradient)
         step = newton_step(hessian, gradient)
-        evaluations = state.evaluations + flat.size
+        evaluations = state.evaluations + gradient.size
         return damped_step(value_fn, params, value, jnp.vdot(gradient, step), unravel(step), evaluations)
 
     return optax.GradientTransformationExtraArgs(initial_state, update)  # pyright: ignore[reportArgumentType]
 
 
-def exact_hessian(f: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    """Return the Hessian of `f` at `x`, forward over reverse, a block of columns at a time."""
-    _, product = jax.linearize(jax.grad(f), x)
+def hessian_product(value_fn: Callable[[Any], jax.Array], params: Any) -> Callable[[Any], Any]:
+    """Return v -> H v at `params`, forward over reverse."""
+    return jax.linearize(jax.grad(value_fn), params)[1]
+
+
+def exact_hessian(product: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """Return the Hessian whose `product` this is, for vectors like `x`, a block of columns at a time."""
     columns = jnp.eye(x.size, dtype=x.dtype)
     if x.size <= _COLUMNS_AT_ONCE:
         return jax.vmap(product)(columns)

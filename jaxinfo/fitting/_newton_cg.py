@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxinfo.fitting._line_search import NewtonState, damped_step, initial_state
+from jaxinfo.fitting._newton import hessian_product
 
 _PROBES = 2
 _MAX_PRODUCTS = 250
@@ -29,19 +30,29 @@ def newton_cg() -> optax.GradientTransformationExtraArgs:
     that the steps contract faster and faster. The probes are seeded: two runs are the same.
 
     Returns:
-        A transformation whose `update` needs `value` and `value_fn`, as optax's line searches do.
+        A transformation whose `update` needs `value` and `value_fn`, as optax's line searches do, and uses
+        `hvp`, the Hessian-vector product at `params`, where it is given one.
     """
 
     def init(params: Any) -> NewtonCGState:
         return NewtonCGState(initial_state(params), jax.random.key(0))
 
     def update(
-        grads: Any, state: NewtonCGState, params: Any, *, value: jax.Array, value_fn: Callable, **extra: Any
+        grads: Any,
+        state: NewtonCGState,
+        params: Any,
+        *,
+        value: jax.Array,
+        value_fn: Callable,
+        hvp: Callable | None = None,
+        **extra: Any,
     ) -> tuple[Any, NewtonCGState]:
         del extra
         key, probe_key = jax.random.split(state.key)
         before = state.newton
-        step, products = cg_step(value_fn, params, grads, before.decrement, probe_key)
+        product = hessian_product(value_fn, params) if hvp is None else hvp
+        tightness = jnp.clip(jnp.sqrt(2 * before.decrement), 1e-3, 0.1)  # near the end ever tighter: superlinear
+        step, products = cg_step(product, grads, tightness, probe_key)
         slope = optax.tree.vdot(grads, step)
         updates, newton = damped_step(value_fn, params, value, slope, step, before.evaluations + products)
         return updates, NewtonCGState(newton, key)
@@ -50,21 +61,19 @@ def newton_cg() -> optax.GradientTransformationExtraArgs:
 
 
 def cg_step(
-    value_fn: Callable, params: Any, grads: Any, last_decrement: jax.Array, key: jax.Array
+    product: Callable[[Any], Any], grads: Any, tightness: jax.Array, key: jax.Array
 ) -> tuple[Any, jax.Array]:
-    """Return -H^-1 g, as exactly as `last_decrement` asks, and the Hessian-vector products it took."""
-    _, product = jax.linearize(jax.grad(value_fn), params)
-    scale = row_norms(product, params, key)
-    tightness = jnp.clip(jnp.sqrt(2 * last_decrement), 1e-3, 0.1)
+    """Return -H^-1 g with a residual of `tightness` times the gradient, and the products that took."""
+    scale = row_norms(product, grads, key)
     step, products = conjugate_gradients(product, grads, scale, tightness)
     return step, products + _PROBES
 
 
-def row_norms(product: Callable[[Any], Any], params: Any, key: jax.Array) -> Any:
+def row_norms(product: Callable[[Any], Any], like: Any, key: jax.Array) -> Any:
     """Estimate the norm of each row of the Hessian: E (H z)_i^2 = sum_j H_ij^2 for random signs z."""
 
     def squared(key: jax.Array) -> Any:
-        signs = optax.tree.random_like(key, params, sampler=jax.random.rademacher)
+        signs = optax.tree.random_like(key, like, sampler=jax.random.rademacher)
         return jax.tree.map(jnp.square, product(signs))
 
     squares = jax.tree.map(lambda s: jnp.mean(s, axis=0), jax.vmap(squared)(jax.random.split(key, _PROBES)))
@@ -87,8 +96,9 @@ def conjugate_gradients(
 ) -> tuple[Any, jax.Array]:
     """Solve H d = -g from d = 0 until the residual has fallen to `tightness` of the gradient.
 
-    Where a direction without positive curvature is met the solution so far is returned, or that direction
-    itself if it is the first.
+    Where a direction without positive curvature, within rounding of the preconditioner's, is met, the
+    solution so far is returned, or that direction itself if it is the first. (What drives CG along the
+    free shift of a softmax is rounding, and divided by a curvature of nearly 0 it would be long.)
     """
 
     def precondition(tree: Any) -> Any:
@@ -107,7 +117,8 @@ def conjugate_gradients(
     def improve(s: _Solve) -> _Solve:
         image = product(s.direction)
         curvature = optax.tree.vdot(s.direction, image)
-        flat = ~(curvature > 0)
+        weight = optax.tree.sum(jax.tree.map(lambda p, s: p * s * p, s.direction, scale))
+        flat = ~(curvature > 16 * jnp.finfo(curvature.dtype).eps * weight)
         length = jnp.where(flat, jnp.where(s.products == 0, 1, 0), s.power / jnp.where(flat, 1, curvature))
         step = _add(s.step, length, s.direction)
         residual = _add(s.residual, -length, image)

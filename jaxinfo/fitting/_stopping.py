@@ -4,8 +4,10 @@ The measure is half the squared Newton decrement, ``g H^-1 g / 2``: the objectiv
 from its minimum, in nats, whatever the parameterisation. It is also the squared distance of the
 parameters from the optimum in standard errors, halved, so a small one means that both are found, with
 one exception: where the likelihood has no maximum it flattens out towards infinity, the decrement falls
-below any tolerance, and the parameters still run. There Newton's steps keep their length and the
-decrement falls by a constant factor, while at a maximum that exists both collapse. That tells the two apart.
+below any tolerance, and the parameters still run. There each of Newton's steps makes the parameters longer
+by the same amount and the decrement falls by a constant factor, while at a maximum that exists both
+collapse. That tells the two apart. (The length of the step would not: along a direction that changes
+nothing, such as the common shift of a softmax, rounding alone can make it long.)
 """
 
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from jaxinfo.fitting._newton_cg import cg_step
 from jaxinfo.fitting._result import Reason
 
 _CONTRACTING = 0.01  # the decrement fell at least tenfold (its square a hundredfold) in one step
-_SHRUNK = 1e-3  # a Newton step this small beside the parameters is no flight to infinity
+_AT_REST = 1e-3  # parameters that grow by less than this share in one Newton step do not flee to infinity
 _NEAR_FLOOR = 1e4  # the floor is measured once the decrement is within this many roundings of the objective
 
 
@@ -29,25 +31,25 @@ class Evidence(NamedTuple):
     Attributes:
         decrement: half the squared Newton decrement.
         last_decrement: the same one Newton step before; inf where there was none.
-        step_norm: norm of the full Newton step.
-        scale: largest norm the parameters have had.
+        norm: norm of the parameters.
+        growth: by how much the last step lengthened them; inf where there was none.
         stalled: whether the last step had to be refused.
     """
 
     decrement: jax.Array
     last_decrement: jax.Array
-    step_norm: jax.Array
-    scale: jax.Array
+    norm: jax.Array
+    growth: jax.Array
     stalled: jax.Array
 
 
 def judge(evidence: Evidence, tolerance: float, floor: jax.Array) -> jax.Array:
     """Return the reason to stop here, as an integer; RUNNING if there is none."""
-    decrement, last, step_norm, scale, stalled = evidence
+    decrement, last, norm, growth, stalled = evidence
     eps = jnp.finfo(decrement.dtype).eps
     small = decrement <= tolerance
     collapsing = (decrement <= _CONTRACTING * last) & jnp.isfinite(last)
-    found = collapsing | (step_norm <= _SHRUNK * scale) | (decrement <= eps * tolerance)
+    found = collapsing | (growth <= _AT_REST * norm) | (decrement <= eps * tolerance)
     running_off = small & ~found & jnp.isfinite(last)
     on_floor = (decrement <= floor) & (stalled | (decrement > last / 4))
     return jnp.select(
@@ -77,29 +79,28 @@ def rounding_floor(value_fn: Callable, params: Any, value: jax.Array, grads: Any
     return jax.lax.cond(decrement <= _NEAR_FLOOR * eps * jnp.abs(value), measure, lambda: jnp.zeros_like(value))
 
 
-def certify(
-    value_fn: Callable, params: Any, scale: jax.Array, tolerance: float
-) -> tuple[jax.Array, jax.Array]:
+def certify(value_fn: Callable, params: Any, tolerance: float) -> tuple[jax.Array, jax.Array]:
     """Judge a point that a method without a Newton decrement has come to; return (reason, decrement).
 
     One Newton step is solved for there, and one more behind it to see whether the decrement collapses.
     The steps are not taken: the estimate stays the method's own.
     """
 
-    def newton_step(at: Any, key: jax.Array) -> tuple[jax.Array, Any, Any, jax.Array]:
-        value, grads = jax.value_and_grad(value_fn)(at)
-        step, _ = cg_step(value_fn, at, grads, jnp.zeros_like(value), key)
-        return -optax.tree.vdot(grads, step).astype(value.dtype) / 2, step, grads, value
+    def newton_step(at: Any) -> tuple[jax.Array, Any, jax.Array, Any]:
+        (value, grads), linear = jax.linearize(jax.value_and_grad(value_fn), at)
+        step, _ = cg_step(lambda v: linear(v)[1], grads, jnp.full_like(value, 0.02), jax.random.key(1))
+        return -optax.tree.vdot(grads, step).astype(value.dtype) / 2, step, value, grads
 
-    key = jax.random.key(1)
-    decrement, step, grads, value = newton_step(params, key)
-    behind, next_step, _, _ = newton_step(jax.tree.map(jnp.add, params, step), key)
-    floor = rounding_floor(value_fn, params, value, grads, decrement)
-    norm = optax.tree.norm(next_step).astype(value.dtype)
-    # as if the step had been taken and the decrement behind it were judged, but against the one here
-    here = Evidence(jnp.maximum(behind, 0), decrement, norm, scale.astype(value.dtype), jnp.zeros_like(decrement, bool))
-    reason = judge(here, tolerance, floor)
-    too_far = (decrement > tolerance) & (decrement > floor)
-    reason = jnp.where(too_far | ~jnp.isfinite(decrement), int(Reason.RUNNING), reason)
-    by_floor = (reason == Reason.CONVERGED) & (decrement > tolerance)
-    return jnp.where(by_floor, int(Reason.FLOAT_FLOOR), reason).astype(jnp.int32), decrement
+    def look(at: Any, _: None) -> tuple[Any, tuple]:
+        decrement, step, value, grads = newton_step(at)
+        return jax.tree.map(jnp.add, at, step), (decrement, rounding_floor(value_fn, at, value, grads, decrement))
+
+    behind, ((decrement, decrement_behind), (floor, _)) = jax.lax.scan(look, params, length=2)
+    norm = optax.tree.norm(behind).astype(decrement.dtype)
+    growth = norm - optax.tree.norm(params).astype(decrement.dtype)
+    evidence = Evidence(jnp.maximum(decrement_behind, 0), decrement, norm, growth, jnp.zeros_like(decrement, bool))
+    near = (decrement <= tolerance) | (decrement <= floor)
+    reason = judge(evidence, tolerance, floor)
+    reason = jnp.where(near & (decrement >= 0), reason, int(Reason.RUNNING))
+    only_by_floor = (reason == Reason.CONVERGED) & (decrement > tolerance)
+    return jnp.where(only_by_floor, int(Reason.FLOAT_FLOOR), reason).astype(jnp.int32), decrement
