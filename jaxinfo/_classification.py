@@ -5,7 +5,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxinfo import _checks
 from jaxinfo._cross_entropy import acts, distribution_terms, label_terms, weighted_surprise
-from jaxinfo._numerics import include, log_normaliser, normalise, prepare, settle
+from jaxinfo._numerics import include, normalise, prepare, settle
 from jaxinfo._transform import transform
 
 
@@ -94,11 +94,9 @@ def softmax_cross_entropy(
     else:
         targets = targets if counted is None else jnp.where(counted, targets, 0)
         terms = distribution_terms(x, targets, weights, smoothing, classes)
-    log_p, log_z = normalise(x, classes), None
     if acts(penalty):
         terms = terms._replace(z_loss=jnp.asarray(penalty, x.dtype))
-        log_z = log_normaliser(x, log_p, classes)
-    return settle(weighted_surprise(x, log_p, log_z, terms, classes), counted, classes)
+    return settle(weighted_surprise(x, normalise(x, classes), terms, classes), counted, classes)
 
 
 def nll(

@@ -13,7 +13,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
 from jaxinfo._classes import Classes
-from jaxinfo._numerics import attach, attach_logsumexp, surprise
+from jaxinfo._numerics import LogSum, attach_logsumexp, log_probs, surprise
 
 
 class Terms(NamedTuple):
@@ -65,56 +65,69 @@ def _shares(x: jax.Array, smoothing: ArrayLike, classes: Classes) -> jax.Array:
     return finite * (smoothing / jnp.maximum(classes.sum(finite), 1))
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(4,))
-def weighted_surprise(
-    x: jax.Array, log_p: jax.Array, log_z: jax.Array | None, terms: Terms, classes: Classes
-) -> jax.Array:
-    """Return the sum of the terms for each row, the axis kept.
-
-    `log_p` and `log_z` are the normalised logarithm of x and its log-normaliser: functions of x, handed in
-    so as to be computed once, without a derivative of their own; the rule below differentiates in x.
-    """
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def weighted_surprise(x: jax.Array, log_sum: LogSum, terms: Terms, classes: Classes) -> jax.Array:
+    """Return the sum of the terms for each row, the axis kept; `log_sum` is the log-normaliser of x."""
     loss = jnp.zeros((), x.dtype)
     if terms.labels is not None:
-        loss = _scaled(terms.label_weight, 0 - classes.pick(log_p, terms.labels))
+        loss = _scaled(terms.label_weight, _label_loss(x, log_sum, terms.labels, classes))
     if terms.mass is not None:
-        loss = loss + surprise(terms.mass, x, log_p, classes)
+        loss = loss + surprise(terms.mass, x, log_sum, classes)
     if terms.z_loss is not None:
-        loss = loss + terms.z_loss * log_z**2
+        loss = loss + terms.z_loss * log_sum.total() ** 2
     return loss
 
 
 @partial(weighted_surprise.defjvp, symbolic_zeros=True)
 def _weighted_surprise_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    x, log_p, log_z, terms = primals
-    t_x, _, _, t_terms = tangents
+    x, log_sum, terms = primals
+    t_x, _, t_terms = tangents
     out = weighted_surprise(*primals, classes)
-    log_p_x = attach(x, log_p, classes)
-    p = jnp.exp(log_p_x)
-    slopes, rates = [], [jnp.zeros_like(out)]
-    if terms.labels is not None:
-        # p_y - 1 = expm1(log p_y), so that a confident row keeps its digits
-        loss = 0 - classes.pick(log_p_x, terms.labels)
-        slope = jnp.where(classes.index(x) == terms.labels, jnp.expm1(-loss), p)
-        slopes.append(slope if terms.label_weight is None else terms.label_weight * slope)
-        if _moves(t_terms.label_weight):
-            rates.append(_along(_unless_silent(terms.label_weight, loss), t_terms.label_weight))
-    if terms.mass is not None:
-        # (M - m_j) p_j - m_j (1 - p_j), with M = sum(m): for a one-hot M - m_j is exactly 0 at its class
-        slopes.append((classes.sum(terms.mass) - terms.mass) * p + terms.mass * jnp.expm1(log_p_x))
-        if _moves(t_terms.mass):
-            absent = (terms.mass == 0) & (log_p == -jnp.inf)
-            surprises = jnp.where(absent, 0, 0 - jnp.where(absent, 0, log_p_x))
-            rates.append(classes.sum(_along(surprises, t_terms.mass)))
+    log_p = log_probs(x, log_sum, classes)
+    p = jnp.exp(log_p)
+    rates, slope, at_label = [jnp.zeros_like(out)], jnp.zeros((), x.dtype), None
     if terms.z_loss is not None:
-        log_z_x = attach_logsumexp(x, log_z, p, classes)
-        slopes.append(2 * terms.z_loss * log_z_x * p)
+        log_z_x = attach_logsumexp(x, log_sum.total(), jax.lax.stop_gradient(p), classes)
+        slope = 2 * terms.z_loss * log_z_x
         if _moves(t_terms.z_loss):
             rates.append(_along(log_z_x**2, t_terms.z_loss))
+    if terms.labels is not None:
+        weight = 1 if terms.label_weight is None else terms.label_weight
+        loss = weighted_surprise(x, log_sum, Terms(terms.labels), classes)
+        # p_y - 1 = expm1(log p_y), so that a confident row keeps its digits
+        at_label = slope * jnp.exp(-loss) + weight * jnp.expm1(-loss)
+        slope = slope + weight
+        if _moves(t_terms.label_weight):
+            rates.append(_along(_unless_silent(terms.label_weight, loss), t_terms.label_weight))
+    slope = slope * p
+    if terms.mass is not None:
+        # (M - m_j) p_j - m_j (1 - p_j), with M = sum(m): for a one-hot M - m_j is exactly 0 at its class
+        of_mass = (classes.sum(terms.mass) - terms.mass) * p + terms.mass * jnp.expm1(log_p)
+        slope = slope + of_mass
+        at_label = None if at_label is None else at_label + classes.pick(of_mass, terms.labels)
+        if _moves(t_terms.mass):
+            absent = (terms.mass == 0) & (log_p == -jnp.inf)
+            surprises = jnp.where(absent, 0, 0 - jnp.where(absent, 0, log_p))
+            rates.append(classes.sum(_along(surprises, t_terms.mass)))
     if _moves(t_x):
         valid = jnp.where(jnp.isnan(out), jnp.nan, 1)  # a factor: derivatives of every order are nan with the value
-        rates.append(classes.sum(valid * sum(slopes[1:], slopes[0]) * t_x))
+        rates.append(valid * _directional(slope, at_label, t_x, terms.labels, classes))
     return out, sum(rates[1:], rates[0])
+
+
+def _directional(
+    slope: jax.Array, at_label: jax.Array | None, t: jax.Array, labels: jax.Array | None, classes: Classes
+) -> jax.Array:
+    """Return sum_j slope_j t_j, with the slope at the label replaced by `at_label`."""
+    if labels is None or at_label is None:
+        return classes.sum(slope * t)
+    others, there = classes.split(t, labels)
+    return classes.sum(slope * others) + at_label * there
+
+
+def _label_loss(x: jax.Array, log_sum: LogSum, labels: jax.Array, classes: Classes) -> jax.Array:
+    """-log p at the label; the logit is picked first, so that no log-probability of another class is made."""
+    return jnp.where(labels < 0, jnp.nan, 0 - log_sum.log_p(classes.pick(x, labels)))
 
 
 def _moves(tangent: object) -> bool:

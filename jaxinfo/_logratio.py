@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxinfo._classes import Classes
+from jaxinfo._numerics import LogSum
 
 
 class LogRatio(NamedTuple):
@@ -54,17 +55,16 @@ def _graft_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     return graft(*primals), tangents[1]
 
 
-def probs_from(x: jax.Array, log_p: jax.Array, classes: Classes) -> jax.Array:
+def probs_from(x: jax.Array, log_p: jax.Array, log_sum: LogSum) -> jax.Array:
     """Return softmax(x) from its logarithm, with what rounding took from that put back.
 
     log p near -20 is rounded by up to 8 eps, and so would p be: the errors of x - m and of (x - m) - l
     are recovered and multiplied in.
     """
-    high, log_p_fixed = jax.lax.stop_gradient((x, log_p))
-    finite = jnp.isfinite(log_p_fixed) & jnp.isfinite(high)
-    top = classes.max(high)
-    shifted, first = two_diff(jnp.where(finite, high, 0), jnp.where(finite, top, 0))
-    _, second = two_diff(shifted, jnp.where(finite, -classes.max(log_p_fixed), 0))
+    fixed, log_p_fixed = jax.lax.stop_gradient((x, log_p))
+    finite = jnp.isfinite(log_p_fixed) & jnp.isfinite(fixed)
+    shifted, first = two_diff(jnp.where(finite, fixed, 0), jnp.where(finite, log_sum.m, 0))
+    _, second = two_diff(shifted, jnp.where(finite, log_sum.l, 0))
     return jnp.exp(log_p) * (1 + jnp.where(finite, first + second, 0))
 
 

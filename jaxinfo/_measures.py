@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from jaxinfo import _checks
 from jaxinfo._classes import Classes
 from jaxinfo._logratio import expm1_minus, log_ratio, probs_from
-from jaxinfo._numerics import attach, include, normalise, prepare, settle, surprise
+from jaxinfo._numerics import LogSum, include, log_probs, normalise, prepare, settle, surprise
 
 
 def entropy(
@@ -170,62 +170,66 @@ def prepare_pair(
     return a, b, classes, counted
 
 
-# In the rules below log_p and log_q are functions of a and b, handed in so as to be computed once, without
-# a derivative of their own: each rule differentiates with respect to a and b alone.
+# Each function below takes logits and their log-normalisers, handed in so as to be computed once: it is a
+# function of the logits alone, and its rule differentiates with respect to them.
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _entropy(a: jax.Array, log_p: jax.Array, classes: Classes) -> jax.Array:
-    return surprise(jnp.exp(log_p), a, log_p, classes)
+def _entropy(a: jax.Array, sum_a: LogSum, classes: Classes) -> jax.Array:
+    return surprise(jnp.exp(sum_a.log_p(a)), a, sum_a, classes)
 
 
 @_entropy.defjvp
 def _entropy_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     """dH = -sum p (log p + H) t, with log p + H taken as a less its mean: near-uniform rows cancel less."""
-    a, log_p = primals
-    p = jnp.exp(attach(a, log_p, classes))
+    a, sum_a = primals
+    log_p = log_probs(a, sum_a, classes)
+    p = jnp.exp(log_p)
     absent = (log_p == -jnp.inf) | (a == jnp.inf)
-    level = jnp.where(absent, 0, a) - jnp.where(absent, 0, jax.lax.stop_gradient(classes.max(a)))
+    level = jnp.where(absent, 0, a) - jnp.where(absent, 0, sum_a.m)
     slope = -p * (level - classes.sum(p * level))
-    return _entropy(a, log_p, classes), classes.sum(slope * tangents[0])
+    return _entropy(a, sum_a, classes), classes.sum(slope * tangents[0])
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(4,))
-def _cross_entropy(a: jax.Array, b: jax.Array, log_p: jax.Array, log_q: jax.Array, classes: Classes) -> jax.Array:
-    return surprise(jnp.exp(log_p), b, log_q, classes, absent=log_p == -jnp.inf)
+def _cross_entropy(a: jax.Array, b: jax.Array, sum_a: LogSum, sum_b: LogSum, classes: Classes) -> jax.Array:
+    log_p = sum_a.log_p(a)
+    return surprise(jnp.exp(log_p), b, sum_b, classes, absent=log_p == -jnp.inf)
 
 
 @partial(_cross_entropy.defjvp, symbolic_zeros=True)
 def _cross_entropy_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     """dH(P, Q) = sum (q - p) t_b - sum p (log q + H(P, Q)) t_a; where it is +inf there is no limit in a: 0."""
-    a, b, log_p, log_q = primals
+    a, b, sum_a, sum_b = primals
     out = _cross_entropy(*primals, classes)
+    log_p, log_q = log_probs(a, sum_a, classes), log_probs(b, sum_b, classes)
+    p, q = jnp.exp(log_p), jnp.exp(log_q)
     infinite = out == jnp.inf
-    log_q_here = jnp.where(infinite | (log_p == -jnp.inf), 0, attach(b, log_q, classes))
-    p, q = jnp.exp(attach(a, log_p, classes)), jnp.exp(attach(b, log_q, classes))
+    level = jnp.where(infinite | (log_p == -jnp.inf), 0, log_q) + jnp.where(infinite, 0, out)
     valid = jnp.where(jnp.isnan(out), jnp.nan, 1)
-    slope_a = jnp.where(infinite, 0, -p * (log_q_here + jnp.where(infinite, 0, out)))
+    slope_a = jnp.where(infinite, 0, -p * level)
     return out, classes.slope((valid * slope_a, tangents[0]), (valid * (q - p), tangents[1]))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(4,))
-def _kl(a: jax.Array, b: jax.Array, log_p: jax.Array, log_q: jax.Array, classes: Classes) -> jax.Array:
+def _kl(a: jax.Array, b: jax.Array, sum_a: LogSum, sum_b: LogSum, classes: Classes) -> jax.Array:
+    log_p, log_q = sum_a.log_p(a), sum_b.log_p(b)
     d = log_ratio(a, b, log_p, log_q, classes).d
-    p, q = probs_from(a, log_p, classes), probs_from(b, log_q, classes)
+    p, q = probs_from(a, log_p, sum_a), probs_from(b, log_q, sum_b)
     large = d > 1
     p_large = jnp.where(large & (log_p != -jnp.inf), p * (1 + jnp.where(jnp.isinf(d), 0, d)), 0)
     terms = jnp.where(large, q - p_large, p * expm1_minus(jnp.where(large | jnp.isinf(d), 0, d)))
     beyond = (d == -jnp.inf) & (b > -jnp.inf)  # a log q beyond the largest float, at half scale
-    half = jnp.where(beyond, classes.max(b) / 2, 0) - jnp.where(beyond, b / 2, 0)
+    half = jnp.where(beyond, sum_b.m / 2, 0) - jnp.where(beyond, b / 2, 0)
     return classes.sum(jnp.where(beyond, 2 * (p * half), jnp.where(d == -jnp.inf, jnp.inf, terms)))
 
 
 @partial(_kl.defjvp, symbolic_zeros=True)
 def _kl_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     """dKL = sum p expm1(d) t_b - sum p (KL + d) t_a; where KL is +inf it has no finite limit in a: 0."""
-    a, b, log_p, log_q = primals
+    a, b, sum_a, sum_b = primals
     out = _kl(*primals, classes)
-    log_p, log_q = attach(a, log_p, classes), attach(b, log_q, classes)
+    log_p, log_q = log_probs(a, sum_a, classes), log_probs(b, sum_b, classes)
     d, u = log_ratio(a, b, log_p, log_q, classes)
     p, q = jnp.exp(log_p), jnp.exp(log_q)
     slope_a = jnp.where((out == jnp.inf) | (log_p == -jnp.inf), 0, -p * u)

@@ -1,6 +1,7 @@
 """logsumexp, log_softmax, softmax and logits_from_probs: what the measures and losses are made of."""
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -93,7 +94,7 @@ def log_softmax(
     """
     x, classes, where = prepare(logits, axis, where)
     x, _ = include(x, where, classes)
-    out = attach(x, normalise(x, classes), classes)
+    out = log_probs(x, normalise(x, classes), classes)
     return out if where is None else jnp.where(where, out, -jnp.inf)
 
 
@@ -127,7 +128,7 @@ def softmax(
     """
     x, classes, where = prepare(logits, axis, where)
     x, _ = include(x, where, classes)
-    out = _attach_probs(x, jnp.exp(normalise(x, classes)), classes)
+    out = _attach_probs(x, jnp.exp(normalise(x, classes).log_p(x)), classes)
     return out if where is None else jnp.where(where, out, 0)
 
 
@@ -184,27 +185,41 @@ def settle(values: jax.Array, counted: jax.Array | None, classes: Classes) -> ja
     return jnp.squeeze(values if counted is None else jnp.where(counted, values, 0), classes.axis)
 
 
-def normalise(x: jax.Array, classes: Classes) -> jax.Array:
-    """Return log softmax(x) as a value without a derivative, which `attach` supplies.
+class LogSum(NamedTuple):
+    """log sum exp of each row as m + l, the axis kept: its maximum, and the log of the shifted sum.
 
-    The two are apart so that a loss normalises its logits once, whatever its value and its derivatives
-    of any order then make of them.
+    A value without a derivative of its own. Whoever takes it beside x is a function of x alone and says
+    in its rule how it depends on x: a loss normalises its logits once, whatever its value and its
+    derivatives of any order then make of them.
     """
-    x = jax.lax.stop_gradient(x)
-    m, log_sum = shift_and_log_sum(x, classes)
-    return centre(x, m) - log_sum
+
+    m: jax.Array
+    l: jax.Array
+
+    def log_p(self, x: jax.Array) -> jax.Array:
+        """Return log softmax at the elements `x` of the rows."""
+        return centre(x, self.m) - self.l
+
+    def total(self) -> jax.Array:
+        """Return m + l."""
+        return jnp.where(self.m == jnp.inf, jnp.inf, self.m + self.l)
+
+
+def normalise(x: jax.Array, classes: Classes) -> LogSum:
+    """Return the log-normaliser of `x`."""
+    return LogSum(*shift_and_log_sum(jax.lax.stop_gradient(x), classes))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
-def attach(x: jax.Array, log_p: jax.Array, classes: Classes) -> jax.Array:
-    """Return `log_p`, which is log softmax(x), with its derivative with respect to x."""
-    del x, classes
-    return log_p
+def log_probs(x: jax.Array, log_sum: LogSum, classes: Classes) -> jax.Array:
+    """Return log softmax(x), with its derivative."""
+    del classes
+    return log_sum.log_p(x)
 
 
-@attach.defjvp
-def _attach_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    log_p = attach(*primals, classes)
+@log_probs.defjvp
+def _log_probs_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    log_p = log_probs(*primals, classes)
     return log_p, _log_softmax_slope(log_p, tangents[0], classes)
 
 
@@ -232,33 +247,25 @@ def _attach_probs_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tupl
 
 
 def surprise(
-    weights: jax.Array, x: jax.Array, log_p: jax.Array, classes: Classes, absent: jax.Array | None = None
+    weights: jax.Array, x: jax.Array, log_sum: LogSum, classes: Classes, absent: jax.Array | None = None
 ) -> jax.Array:
     """Return sum_j -w_j log p_j with 0 (-inf) = 0, or the classes told `absent` left out.
 
     A log p beyond the largest float may have a product with w that is not: it is taken at half scale.
     """
+    log_p = log_sum.log_p(x)
     absent = (weights == 0) & (log_p == -jnp.inf) if absent is None else absent
     beyond = (log_p == -jnp.inf) & (x > -jnp.inf) & ~absent
-    half = jnp.where(beyond, classes.max(x) / 2, 0) - jnp.where(beyond, x / 2, 0)
+    half = jnp.where(beyond, log_sum.m / 2, 0) - jnp.where(beyond, x / 2, 0)
     terms = weights * jnp.where(absent | beyond, 0, 0 - log_p)
     return classes.sum(jnp.where(absent, 0, jnp.where(beyond, 2 * (weights * half), terms)))
 
 
-def log_normaliser(x: jax.Array, log_p: jax.Array, classes: Classes) -> jax.Array:
-    """Return log sum exp(x), the axis kept, from x and its normalised logarithm: a value without a derivative.
-
-    The largest element m has log p = -l, so that the two parts of m + l are found again.
-    """
-    return classes.max(jax.lax.stop_gradient(x)) - classes.max(log_p)
-
-
 def _logsumexp(x: jax.Array, classes: Classes) -> jax.Array:
-    fixed = jax.lax.stop_gradient(x)
-    m, log_sum = shift_and_log_sum(fixed, classes)
-    empty = log_sum == -jnp.inf
-    probs = jnp.where(empty, 0, jnp.exp(centre(fixed, m) - jnp.where(empty, 0, log_sum)))
-    return attach_logsumexp(x, jnp.where(m == jnp.inf, jnp.inf, m + log_sum), probs, classes)
+    log_sum = normalise(x, classes)
+    empty = log_sum.l == -jnp.inf
+    probs = jnp.where(empty, 0, jnp.exp(LogSum(log_sum.m, jnp.where(empty, 0, log_sum.l)).log_p(x)))
+    return attach_logsumexp(x, log_sum.total(), jax.lax.stop_gradient(probs), classes)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(3,))

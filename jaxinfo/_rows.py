@@ -36,10 +36,15 @@ def shift_and_log_sum(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Ar
     )
 
 
-def centre(x: jax.Array, shift: jax.Array) -> jax.Array:
-    """Return x - shift, and 0 where they are equal, +inf included."""
-    at_top = x == shift
-    return jnp.where(at_top, 0, x) - jnp.where(at_top, 0, shift)
+def centre(x: jax.Array, m: jax.Array) -> jax.Array:
+    """Return x - m for the maximum m of a row: at +inf, 0 where x is +inf too and -inf elsewhere.
+
+    Written as arithmetic, which XLA vectorises on the CPU where it would not a selection. A nan in x may
+    be lost here, as in m: the log sum, which is nan then, brings it back.
+    """
+    largest = jnp.asarray(jnp.finfo(x.dtype).max, x.dtype)
+    steep = jnp.where(m == jnp.inf, largest, 1)
+    return jnp.minimum(x - jnp.minimum(m, largest), 0) * steep
 
 
 def _by_selection(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
