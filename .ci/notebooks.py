@@ -24,7 +24,7 @@ def main() -> int:
     for notebook in notebooks:
         script = notebook.with_suffix(".py")
         if script in scripts and cells(script) != cells(notebook):
-            faults.append(f"{script} and {notebook} differ: `jupytext --sync {notebook}` and execute it again.")
+            faults.append(f"{script} and {notebook} differ: CONTRIBUTING.md says how to renew the notebook.")
         if any(cell.cell_type == "code" and not cell.execution_count for cell in jupytext.read(notebook).cells):
             faults.append(f"{notebook} was not executed.")
     if faults or not notebooks:
