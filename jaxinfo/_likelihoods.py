@@ -108,8 +108,8 @@ def poisson_nll(
 
     Examples:
         >>> import jax.numpy as jnp
-        >>> poisson_nll(jnp.array([2, 0]), jnp.array([0.0, -jnp.inf])).round(5)  # 1 + log 2!
-        Array([1.69315, 0.     ], dtype=float32)
+        >>> poisson_nll(jnp.array([1, 0]), jnp.array([0.0, -jnp.inf]))
+        Array([1., 0.], dtype=float32)
 
     References:
         Loader, "Fast and accurate computation of binomial probabilities", 2000.

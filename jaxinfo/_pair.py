@@ -1,0 +1,82 @@
+"""Two distributions side by side, and the derivative that every divergence between them has.
+
+A divergence sum q f(p / q) depends on its two rows of logits a and b by
+
+    to a:  p (g - sum p g),    g = f'(p / q)
+
+and, the roles exchanged, alike to b. Only differences of g count, and where one class holds nearly all of
+p, or p nearly follows q at a constant ratio, g is nearly the same wherever p is: so g is taken from its
+level at the likeliest class, as a function of the exact difference of the logits from there.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxinfo._classes import Classes
+from jaxinfo._logratio import graft, log_ratio, probs_from, two_diff
+from jaxinfo._numerics import LogSum, log_probs
+
+
+class Pair(NamedTuple):
+    """Distributions p and q class by class: d = log q - log p, +inf where only p is 0, -inf where only q is."""
+
+    p: jax.Array
+    q: jax.Array
+    log_p: jax.Array
+    log_q: jax.Array
+    d: jax.Array
+
+    def swap(self) -> "Pair":
+        """Return the pair with the roles exchanged."""
+        return Pair(self.q, self.p, self.log_q, self.log_p, -self.d)
+
+    def here(self) -> jax.Array:
+        """Where both are there, so that d is finite."""
+        return ~jnp.isinf(self.d)
+
+
+class Anchored(NamedTuple):
+    """d = `level` + `rise`: its value at p's likeliest class, and what it is above that, to the last digit."""
+
+    level: jax.Array
+    rise: jax.Array
+
+
+def value_pair(a: jax.Array, b: jax.Array, sum_a: LogSum, sum_b: LogSum, classes: Classes) -> Pair:
+    """Return the pair for a value: the probabilities refined, derivatives not to be taken."""
+    log_p, log_q = sum_a.log_p(a), sum_b.log_p(b)
+    d = log_ratio(a, b, log_p, log_q, classes).d
+    return Pair(probs_from(a, log_p, sum_a), probs_from(b, log_q, sum_b), log_p, log_q, d)
+
+
+def slope_pair(a: jax.Array, b: jax.Array, sum_a: LogSum, sum_b: LogSum, classes: Classes) -> Pair:
+    """Return the pair for a slope, which is differentiated again."""
+    log_p, log_q = log_probs(a, sum_a, classes), log_probs(b, sum_b, classes)
+    d = log_ratio(a, b, log_p, log_q, classes).d
+    return Pair(jnp.exp(log_p), jnp.exp(log_q), log_p, log_q, d)
+
+
+def anchor(a: jax.Array, b: jax.Array, pair: Pair, classes: Classes) -> Anchored:
+    """Return d from its level at the likeliest of the classes both have, for the pair of logits a and b.
+
+    The rise is that of b - a without rounding. Its derivative is that of d: what moves with the level
+    moves every class alike and drops out of a slope.
+    """
+    a, b, d = jax.lax.stop_gradient((a, b, pair.d))
+    both = jnp.isfinite(a) & jnp.isfinite(b) & jnp.isfinite(d)
+    some = classes.any(both)
+    a_at = classes.max(jnp.where(both, a, -jnp.inf))
+    at = both & (a == a_at)
+    b_at = classes.max(jnp.where(at, b, -jnp.inf))
+    level = jnp.where(some, classes.max(jnp.where(at & (b == b_at), d, -jnp.inf)), 0)
+    high_at, low_at = two_diff(jnp.where(some, b_at, 0), jnp.where(some, a_at, 0))
+    high, low = two_diff(jnp.where(both, b, 0), jnp.where(both, a, 0))
+    rise = jnp.where(both, (high - high_at) + (low - low_at), d)
+    return Anchored(level, graft(rise, jnp.where(jnp.isinf(pair.d), 0, pair.d)))
+
+
+def centred(p: jax.Array, flow: jax.Array, classes: Classes) -> jax.Array:
+    """Return p (g - sum p g) from flow = p g."""
+    return flow - p * classes.sum(flow)
