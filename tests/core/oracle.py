@@ -1,10 +1,11 @@
-"""The obvious formulae in 60 digits, for values, gradients and Hessians; never our own code.
+"""The obvious formulae in 60 digits (`mp.workdps` for more), for values, gradients and Hessians; never our own code.
 
 A row of logits is a list of Python floats, `where` a list of booleans; the row may hold infinities and
 nan, and the limits are written out here as the contract states them. Everything is returned as mpf, or
 lists of mpf, so that a float result can be compared exactly.
 """
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -30,11 +31,12 @@ class Row(NamedTuple):
 
 def row(x: Sequence[float], where: Sequence[bool] | None = None) -> Row | None:
     """Return the distribution of one row of logits."""
-    return _row(tuple(map(float, x)), None if where is None else tuple(map(bool, where)))
+    return _row(tuple(map(float, x)), None if where is None else tuple(map(bool, where)), mp.dps)
 
 
 @lru_cache(maxsize=512)
-def _row(x: tuple[float, ...], where: tuple[bool, ...] | None) -> Row | None:
+def _row(x: tuple[float, ...], where: tuple[bool, ...] | None, digits: int) -> Row | None:
+    del digits  # the answer depends on the precision it is computed in
     inside = [True] * len(x) if where is None else list(where)
     kept = [v for v, i in zip(x, inside, strict=True) if i]
     if not kept:
@@ -56,9 +58,7 @@ def _row(x: tuple[float, ...], where: tuple[bool, ...] | None) -> Row | None:
     complement = [1 - a for a in p]
     complement[best] = rest / s
     log_s = mp.log1p(rest)
-    log_p = [
-        mp.mpf(v) - mp.mpf(top) - log_s if i and v > -np.inf else -INF for v, i in zip(x, inside, strict=True)
-    ]
+    log_p = [mp.mpf(v) - mp.mpf(top) - log_s if i and v > -np.inf else -INF for v, i in zip(x, inside, strict=True)]
     return Row(p, complement, log_p, mp.mpf(top) + log_s)
 
 
@@ -135,10 +135,7 @@ def entropy_hessian(x: Sequence[float]) -> list[Vector]:
     """Return the Hessian of the entropy of softmax(x), from the derivative of -p (log p + H)."""
     r, (value, slope) = _finite_row(x), entropy(x)
     return [
-        [
-            -(p * ((i == j) - r.p[j]) * (lp + value + 1)) - p * slope[j] if p else ZERO
-            for j in range(len(x))
-        ]
+        [-(p * ((i == j) - r.p[j]) * (lp + value + 1)) - p * slope[j] if p else ZERO for j in range(len(x))]
         for i, (p, lp) in enumerate(zip(r.p, r.log_p, strict=True))
     ]
 
@@ -160,8 +157,6 @@ def kl_hessian(a: Sequence[float], b: Sequence[float]) -> list[Vector]:
 
 def large_row(x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     """Return the logsumexp, log p and p of a long float32 row in float64, the sum being exact."""
-    import math
-
     wide = x.astype(np.float64)
     top = float(wide.max())
     best = int(wide.argmax())
