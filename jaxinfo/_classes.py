@@ -1,5 +1,6 @@
 """The class axis: sums, maxima and picks along it, on one device or sharded over a mesh axis."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +27,9 @@ class Classes:
         local = jnp.sum(x, axis=self.axis, keepdims=True)
         return local if self.mesh_axis is None else jax.lax.psum(local, self.mesh_axis)
 
-    def max(self, x: jax.Array) -> jax.Array:
-        """Largest over all classes, the axis kept; -inf where there is none."""
-        local = jnp.max(x, axis=self.axis, keepdims=True, initial=-jnp.inf)
+    def max(self, x: jax.Array, least: float = -math.inf) -> jax.Array:
+        """Largest over all classes and `least`, the axis kept."""
+        local = jnp.max(x, axis=self.axis, keepdims=True, initial=least)
         return local if self.mesh_axis is None else jax.lax.pmax(local, self.mesh_axis)
 
     def any(self, x: jax.Array) -> jax.Array:

@@ -90,13 +90,15 @@ def softmax_cross_entropy(
     if is_labels:
         labels = classes.labels(targets, x)
         labels = labels if counted is None else jnp.where(counted, labels, 0)
+        log_sum = normalise(x, classes, bad=labels < 0)
         terms = label_terms(x, labels, weights, smoothing, classes)
     else:
         targets = targets if counted is None else jnp.where(counted, targets, 0)
+        log_sum = normalise(x, classes)
         terms = distribution_terms(x, targets, weights, smoothing, classes)
     if acts(penalty):
         terms = terms._replace(z_loss=jnp.asarray(penalty, x.dtype))
-    return settle(weighted_surprise(x, normalise(x, classes), terms, classes), counted, classes)
+    return settle(weighted_surprise(x, log_sum, terms, classes), counted, classes)
 
 
 def nll(

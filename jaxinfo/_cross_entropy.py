@@ -13,7 +13,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
 from jaxinfo._classes import Classes
-from jaxinfo._numerics import LogSum, attach_logsumexp, log_probs, surprise
+from jaxinfo._numerics import LogSum, attach_logsumexp, attach_probs, log_probs, surprise
 
 
 class Terms(NamedTuple):
@@ -67,7 +67,11 @@ def _shares(x: jax.Array, smoothing: ArrayLike, classes: Classes) -> jax.Array:
 
 @partial(jax.custom_jvp, nondiff_argnums=(3,))
 def weighted_surprise(x: jax.Array, log_sum: LogSum, terms: Terms, classes: Classes) -> jax.Array:
-    """Return the sum of the terms for each row, the axis kept; `log_sum` is the log-normaliser of x."""
+    """Return the sum of the terms for each row, the axis kept; `log_sum` is the log-normaliser of x.
+
+    A row whose label does not exist has a log-normaliser of nan, so that its value and its derivatives of
+    every order are nan.
+    """
     loss = jnp.zeros((), x.dtype)
     if terms.labels is not None:
         loss = _scaled(terms.label_weight, _label_loss(x, log_sum, terms.labels, classes))
@@ -83,8 +87,7 @@ def _weighted_surprise_jvp(classes: Classes, primals: tuple, tangents: tuple) ->
     x, log_sum, terms = primals
     t_x, _, t_terms = tangents
     out = weighted_surprise(*primals, classes)
-    log_p = log_probs(x, log_sum, classes)
-    p = jnp.exp(log_p)
+    p = attach_probs(x, jax.lax.stop_gradient(log_sum.p(x)), classes)
     rates, slope, at_label = [jnp.zeros_like(out)], jnp.zeros((), x.dtype), None
     if terms.z_loss is not None:
         log_z_x = attach_logsumexp(x, log_sum.total(), jax.lax.stop_gradient(p), classes)
@@ -102,6 +105,7 @@ def _weighted_surprise_jvp(classes: Classes, primals: tuple, tangents: tuple) ->
     slope = slope * p
     if terms.mass is not None:
         # (M - m_j) p_j - m_j (1 - p_j), with M = sum(m): for a one-hot M - m_j is exactly 0 at its class
+        log_p = log_probs(x, log_sum, classes)
         of_mass = (classes.sum(terms.mass) - terms.mass) * p + terms.mass * jnp.expm1(log_p)
         slope = slope + of_mass
         at_label = None if at_label is None else at_label + classes.pick(of_mass, terms.labels)
@@ -110,8 +114,7 @@ def _weighted_surprise_jvp(classes: Classes, primals: tuple, tangents: tuple) ->
             surprises = jnp.where(absent, 0, 0 - jnp.where(absent, 0, log_p))
             rates.append(classes.sum(_along(surprises, t_terms.mass)))
     if _moves(t_x):
-        valid = jnp.where(jnp.isnan(out), jnp.nan, 1)  # a factor: derivatives of every order are nan with the value
-        rates.append(valid * _directional(slope, at_label, t_x, terms.labels, classes))
+        rates.append(_directional(slope, at_label, t_x, terms.labels, classes))
     return out, sum(rates[1:], rates[0])
 
 
@@ -127,7 +130,7 @@ def _directional(
 
 def _label_loss(x: jax.Array, log_sum: LogSum, labels: jax.Array, classes: Classes) -> jax.Array:
     """-log p at the label; the logit is picked first, so that no log-probability of another class is made."""
-    return jnp.where(labels < 0, jnp.nan, 0 - log_sum.log_p(classes.pick(x, labels)))
+    return 0 - log_sum.log_p(classes.pick(x, labels))
 
 
 def _moves(tangent: object) -> bool:

@@ -128,7 +128,7 @@ def softmax(
     """
     x, classes, where = prepare(logits, axis, where)
     x, _ = include(x, where, classes)
-    out = _attach_probs(x, jnp.exp(normalise(x, classes).log_p(x)), classes)
+    out = attach_probs(x, jax.lax.stop_gradient(normalise(x, classes).p(x)), classes)
     return out if where is None else jnp.where(where, out, 0)
 
 
@@ -191,23 +191,32 @@ class LogSum(NamedTuple):
     A value without a derivative of its own. Whoever takes it beside x is a function of x alone and says
     in its rule how it depends on x: a loss normalises its logits once, whatever its value and its
     derivatives of any order then make of them.
+
+    Attributes:
+        m: the maximum.
+        l: log sum exp(x - m).
     """
 
     m: jax.Array
-    l: jax.Array
+    l: jax.Array  # noqa: E741
 
     def log_p(self, x: jax.Array) -> jax.Array:
         """Return log softmax at the elements `x` of the rows."""
         return centre(x, self.m) - self.l
+
+    def p(self, x: jax.Array) -> jax.Array:
+        """Return softmax at the elements `x` of the rows, from the exponentials that were summed."""
+        return jnp.minimum(jnp.exp(x - jnp.minimum(self.m, float(jnp.finfo(x.dtype).max))), 1) * jnp.exp(-self.l)
 
     def total(self) -> jax.Array:
         """Return m + l."""
         return jnp.where(self.m == jnp.inf, jnp.inf, self.m + self.l)
 
 
-def normalise(x: jax.Array, classes: Classes) -> LogSum:
-    """Return the log-normaliser of `x`."""
-    return LogSum(*shift_and_log_sum(jax.lax.stop_gradient(x), classes))
+def normalise(x: jax.Array, classes: Classes, bad: jax.Array | None = None) -> LogSum:
+    """Return the log-normaliser of `x`, nan in the rows told `bad`: all that is made of them is nan then."""
+    m, log_sum = shift_and_log_sum(jax.lax.stop_gradient(x), classes)
+    return LogSum(m, log_sum if bad is None else jnp.where(bad, jnp.nan, log_sum))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -235,14 +244,14 @@ def _log_softmax_slope(log_p: jax.Array, t: jax.Array, classes: Classes) -> jax.
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _attach_probs(x: jax.Array, probs: jax.Array, classes: Classes) -> jax.Array:
+def attach_probs(x: jax.Array, probs: jax.Array, classes: Classes) -> jax.Array:
     del x, classes
     return probs
 
 
-@_attach_probs.defjvp
+@attach_probs.defjvp
 def _attach_probs_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    probs = _attach_probs(*primals, classes)
+    probs = attach_probs(*primals, classes)
     return probs, probs * (tangents[0] - classes.sum(probs * tangents[0]))
 
 
@@ -264,7 +273,7 @@ def surprise(
 def _logsumexp(x: jax.Array, classes: Classes) -> jax.Array:
     log_sum = normalise(x, classes)
     empty = log_sum.l == -jnp.inf
-    probs = jnp.where(empty, 0, jnp.exp(LogSum(log_sum.m, jnp.where(empty, 0, log_sum.l)).log_p(x)))
+    probs = jnp.where(empty, 0, jnp.exp(log_sum._replace(l=jnp.where(empty, 0, log_sum.l)).log_p(x)))
     return attach_logsumexp(x, log_sum.total(), jax.lax.stop_gradient(probs), classes)
 
 
@@ -278,5 +287,5 @@ def attach_logsumexp(x: jax.Array, value: jax.Array, probs: jax.Array, classes: 
 @attach_logsumexp.defjvp
 def attach_logsumexp_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     x, value, probs = primals
-    slope = classes.sum(_attach_probs(x, probs, classes) * tangents[0])
+    slope = classes.sum(attach_probs(x, probs, classes) * tangents[0])
     return attach_logsumexp(x, value, probs, classes), slope

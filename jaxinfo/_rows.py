@@ -24,9 +24,9 @@ _CONFIDENT = 1.5  # the largest of the probabilities is beyond 2/3: subtracting 
 
 
 def shift_and_log_sum(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
-    """Return the maximum m of `x` over the classes and l = log sum exp(x - m), both with the axis kept.
+    """Return the maximum m of `x` (at least the lowest float) over the classes and l = log sum exp(x - m), both with the axis kept.
 
-    l is -inf (and m is 0) where all of `x` is -inf, 0 where exactly one element is +inf, nan where two
+    l is -inf where all of `x` is -inf, 0 where exactly one element is +inf, nan where two
     are, or one is nan. Not differentiable by itself: each caller states its derivative.
     """
     if classes.mesh_axis is not None:
@@ -37,19 +37,20 @@ def shift_and_log_sum(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Ar
 
 
 def centre(x: jax.Array, m: jax.Array) -> jax.Array:
-    """Return x - m for the maximum m of a row: at +inf, 0 where x is +inf too and -inf elsewhere.
+    """Return x - m for the maximum m of each row: in a row with +inf, 0 there and -inf elsewhere.
 
-    Written as arithmetic, which XLA vectorises on the CPU where it would not a selection. A nan in x may
-    be lost here, as in m: the log sum, which is nan then, brings it back.
+    Written as arithmetic, which XLA vectorises on the CPU where it would not a selection. A nan in x may be
+    lost in the minimum, as in m; the log sum, which is nan then, brings it back.
     """
-    largest = jnp.asarray(jnp.finfo(x.dtype).max, x.dtype)
-    steep = jnp.where(m == jnp.inf, largest, 1)
-    return jnp.minimum(x - jnp.minimum(m, largest), 0) * steep
+    largest = float(jnp.finfo(m.dtype).max)
+    base = jnp.minimum(m, largest)
+    steep = 1 + jnp.minimum(m - base, largest)  # 1, but the largest float where m is +inf
+    return jnp.minimum(x - base, 0) * steep
 
 
 def _by_selection(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
     """The obvious form: sums over the elements below the maximum, and a count of those at it."""
-    m = _finite_below(classes.max(x))
+    m = classes.max(x, least=_least(x))
     d = centre(x, m)
     at_top = d == 0
     count = classes.sum(at_top.astype(x.dtype))
@@ -57,7 +58,8 @@ def _by_selection(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]
     faint = classes.sum(jnp.where(at_top, 0, jnp.exp(d + _RESCUE)))
     rest = jnp.where(rest < _FAINT, faint * jnp.exp(jnp.asarray(-_RESCUE, x.dtype)), rest)
     log_sum = jnp.log1p(rest + (count - 1))
-    return m, jnp.where((m == jnp.inf) & (count > 1), jnp.nan, log_sum)
+    bad = jnp.isnan(m) | ((m == jnp.inf) & (count > 1))
+    return m, jnp.where(bad, jnp.nan, log_sum)
 
 
 def _by_arithmetic(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
@@ -65,9 +67,8 @@ def _by_arithmetic(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array
 
     XLA's CPU maximum may step over a nan; the sum of exponentials never does, so it decides.
     """
-    largest = jnp.asarray(jnp.finfo(x.dtype).max, x.dtype)
-    m = _finite_below(classes.max(x))
-    base = jnp.minimum(m, largest)
+    m = classes.max(x, least=_least(x))
+    base = jnp.minimum(m, -_least(x))
     total = classes.sum(jnp.exp(x - base))
     confident = (total > 0) & (total < _CONFIDENT)
 
@@ -101,9 +102,9 @@ def _sum_below_top(x: jax.Array, base: jax.Array, classes: Classes, rescue: floa
     return classes.sum(terms) * jnp.exp(jnp.asarray(-rescue, x.dtype))
 
 
-def _finite_below(m: jax.Array) -> jax.Array:
-    """Replace -inf by 0: a row of -inf has no finite shift, and -inf - (-inf) is nan."""
-    return jnp.where(m == -jnp.inf, 0, m)
+def _least(x: jax.Array) -> float:
+    """The lowest finite float: as the maximum of a row of -inf it keeps -inf - (-inf), a nan, from coming up."""
+    return float(jnp.finfo(x.dtype).min)
 
 
 def _batched_arithmetic(classes: Classes, x: jax.Array) -> tuple[jax.Array, jax.Array]:
