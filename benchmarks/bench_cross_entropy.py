@@ -280,6 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(", ".join(f"{k} {v}" for k, v in where.items()))
     rows = run(selected, seconds=1.0 if options.quick else 5.0)
     if options.json and rows:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(to_json(where, rows) + "\n")
     return 0
 
