@@ -1,0 +1,147 @@
+"""torch's losses of numbers: gaussian_nll_loss and poisson_nll_loss."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Integer
+
+from jaxinfo import _checks
+from jaxinfo._likelihoods import gaussian_nll
+from jaxinfo._logratio import graft
+from jaxinfo.compat._torch_reduction import broadcast_shape, reduced, reduction_from, result_dtype, times
+
+_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+
+
+def gaussian_nll_loss(
+    input: Float[Array, "..."],
+    target: Float[Array, "..."],
+    var: float | Float[Array, "..."],
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: str = "mean",
+) -> Float[Array, "..."]:
+    r"""torch.nn.functional.gaussian_nll_loss by `jaxinfo.gaussian_nll`, in nats.
+
+    .. math:: \tfrac12 \Big(\log v + \frac{(\mathrm{input} - \mathrm{target})^2}{v}\Big),
+              \qquad v = \max(\mathrm{var}, \epsilon)
+
+    Args:
+        input: expectations.
+        target: observations; broadcasts with `input`.
+        var: variances: a number, or an array of the shape of `input`, without its last axis, or with one axis of
+            size 1. A negative one gives nan.
+        full: whether to add the constant log(2 pi) / 2, which makes it the whole density.
+        eps: smallest variance.
+        reduction: "none"; "sum"; or "mean".
+
+    Returns:
+        A scalar, or with "none" one value per element, in the promoted dtype. The mean of nothing is nan.
+
+    Raises:
+        TypeError: a dtype does not fit.
+        ValueError: a shape or `reduction` does not fit, or a number given as variance is negative.
+
+    Gradient:
+        As `gaussian_nll` at v; a variance below `eps` gets the gradient at `eps`, as in torch.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> gaussian_nll_loss(jnp.array([0.0, 2.0]), jnp.zeros(2), 1.0, reduction="none")
+        Array([0., 2.], dtype=float32)
+    """
+    reduction = reduction_from(reduction)
+    mean, x = _checks.as_float_array(input, "input"), _checks.as_float_array(target, "target")
+    mean, x, variance = _checks.promote(mean, x, _variance(var, mean))
+    shape = broadcast_shape(input=mean, target=x)
+    # the bound is invisible to the gradient, as in torch, so that a collapsed variance can grow again
+    bounded = graft(jnp.maximum(variance, jnp.asarray(eps, variance.dtype)), variance)
+    variance = jnp.broadcast_to(jnp.where(variance < 0, jnp.nan, bounded), shape)
+    losses = gaussian_nll(jnp.broadcast_to(x, shape), jnp.broadcast_to(mean, shape), variance)
+    losses = losses if full else losses - _HALF_LOG_TWO_PI
+    return reduced(losses, reduction, result_dtype(input, target, None if isinstance(var, float | int) else var))
+
+
+def poisson_nll_loss(
+    input: Float[Array, "..."],
+    target: Integer[Array, "..."] | Float[Array, "..."],
+    log_input: bool = True,
+    full: bool = False,
+    size_average: bool | None = None,
+    eps: float = 1e-8,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Float[Array, "..."]:
+    r"""torch.nn.functional.poisson_nll_loss, in nats.
+
+    .. math:: e^{\mathrm{input}} - t \, \mathrm{input} \qquad \text{or} \qquad
+              \mathrm{input} - t \log(\mathrm{input} + \epsilon)
+
+    `full` adds torch's own approximation of log t!, Stirling's t log t - t + log(2 pi t) / 2 for t > 1 and 0
+    below, which is 0.04 short of log 2! at t = 2. `jaxinfo.poisson_nll` is the exact density.
+
+    Args:
+        input: log-rates, or rates without `log_input`.
+        target: counts t; broadcasts with `input`.
+        log_input: whether `input` holds logarithms.
+        full: whether to add the approximation of log t!.
+        size_average: legacy; with `reduce` it overrides `reduction`.
+        eps: added to a rate before its logarithm is taken; without effect if `log_input`.
+        reduce: legacy.
+        reduction: "none"; "sum"; or "mean".
+
+    Returns:
+        A scalar, or with "none" one value per element, in the promoted dtype: 0 for a count of 0 at log-rate
+        -inf, +inf for another count there. The mean of nothing is nan.
+
+    Raises:
+        TypeError: a dtype does not fit.
+        ValueError: the shapes do not broadcast, or `reduction` is unknown.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> poisson_nll_loss(jnp.array([0.0, -jnp.inf]), jnp.array([3, 0]), reduction="none")
+        Array([1., 0.], dtype=float32)
+    """
+    reduction = reduction_from(reduction, size_average, reduce)
+    x = _checks.as_float_array(input, "input")
+    t = _checks.as_targets(target, "target")
+    t = t.astype(x.dtype) if jnp.issubdtype(t.dtype, jnp.integer) else t
+    x, t = _checks.promote(x, t)
+    shape = broadcast_shape(input=x, target=t)
+    x, t = jnp.broadcast_to(x, shape), jnp.broadcast_to(t, shape)
+    rate, log_rate = (jnp.exp(x), x) if log_input else (x, jnp.log(x + eps))
+    losses = rate + times(t, -log_rate)
+    losses = losses + _stirling(t) if full else losses
+    return reduced(losses, reduction, result_dtype(input, target))
+
+
+def _stirling(t: jax.Array) -> jax.Array:
+    counted = t > 1
+    t = jnp.where(counted, t, 1)
+    return jnp.where(counted, t * jnp.log(t) - t + 0.5 * jnp.log(2 * math.pi * t), 0)
+
+
+def _variance(var: ArrayLike, mean: jax.Array) -> jax.Array:
+    """Return the variances with as many axes as `mean`, as torch lays them out.
+
+    Raises:
+        ValueError: the shape is none of torch's, or a number is negative.
+    """
+    if isinstance(var, float | int):
+        _checks.check_number(var, "var", low=0, wanted="a non-negative number or an array")
+        return jnp.full(mean.shape, var, mean.dtype)
+    variance = _checks.as_float_array(var, "var")
+    if variance.shape == mean.shape:
+        return variance
+    if variance.shape == mean.shape[:-1]:
+        return jnp.expand_dims(variance, -1)
+    unlike = [n for n, m in zip(variance.shape, mean.shape, strict=False) if n != m]
+    if variance.ndim != mean.ndim or unlike != [1]:
+        raise ValueError(
+            f"`var` must have shape {mean.shape}, that of `input`, or lack its last axis, or have one axis of "
+            f"size 1, got {variance.shape}."
+        )
+    return variance

@@ -1,0 +1,108 @@
+"""What torch's losses share: the meaning of `reduction`, dtypes, broadcasting, and `weight`."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxinfo import _checks
+from jaxinfo._reduce import mean, total
+
+
+def reduction_from(
+    reduction: str,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    also: tuple[str, ...] = (),
+) -> str:
+    """Return the reduction to make; the two legacy arguments override `reduction` when one is given.
+
+    Raises:
+        ValueError: `reduction` is not one of torch's.
+    """
+    if size_average is not None or reduce is not None:
+        if reduce is False:
+            return "none"
+        return "sum" if size_average is False else "mean"
+    known = ("none", "mean", "sum", *also)
+    if reduction not in known:
+        raise ValueError(f"`reduction` must be one of {', '.join(map(repr, known))}, got {reduction!r}.")
+    return reduction
+
+
+def reduced(
+    losses: jax.Array,
+    reduction: str,
+    dtype: jnp.dtype,
+    *,
+    where: jax.Array | None = None,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """Return `losses`, their sum or their mean, in `dtype`; a mean over nothing is nan, with gradient 0.
+
+    `weights` are already multiplied into the losses: they are the denominator only, as in torch, where
+    label smoothing adds other weights to the numerator than to the denominator.
+    """
+    if reduction == "mean" and weights is None:
+        losses = mean(losses, where=where, empty=jnp.nan)
+    elif reduction == "mean":
+        _, weight = total(jnp.ones_like(losses), weights=weights, where=where)
+        summed, _ = total(losses, where=where)
+        counted = weight != 0
+        losses = jnp.where(counted, summed / jnp.where(counted, weight, 1), jnp.nan)
+    elif reduction == "sum":
+        losses, _ = total(losses, where=where)
+    return losses.astype(dtype)
+
+
+def times(weight: jax.Array, losses: jax.Array) -> jax.Array:
+    """Return weight * losses in one shape, with 0 * inf = 0: what has no weight has no say."""
+    weight, losses = _checks.promote(weight, losses)
+    absent = (weight == 0) & jnp.isinf(losses)
+    return weight * jnp.where(absent, 0, losses)
+
+
+def weighted(losses: jax.Array, weight: ArrayLike | None) -> jax.Array:
+    """Return the losses times `weight`, which broadcasts to them.
+
+    Raises:
+        ValueError: `weight` does not broadcast to the losses.
+    """
+    if weight is None:
+        return losses
+    weight = _checks.as_float_array(weight, "weight")
+    check_broadcasts(weight, losses.shape, "weight")
+    return times(jnp.broadcast_to(weight, losses.shape), losses)
+
+
+def check_broadcasts(x: ArrayLike, shape: tuple[int, ...], name: str) -> None:
+    """Check that `x` broadcasts to the shape of the input.
+
+    Raises:
+        ValueError: it does not.
+    """
+    got = jnp.shape(x)
+    if len(got) > len(shape) or any(n not in (1, m) for n, m in zip(got[::-1], shape[::-1], strict=False)):
+        raise ValueError(f"`{name}` must broadcast to {shape}, the shape of `input`, got {got}.")
+
+
+def broadcast_shape(**arrays: jax.Array) -> tuple[int, ...]:
+    """Return the shape that the named arrays broadcast to.
+
+    Raises:
+        ValueError: they do not.
+    """
+    try:
+        return jnp.broadcast_shapes(*(array.shape for array in arrays.values()))
+    except ValueError:
+        names = " and ".join(f"`{name}`" for name in arrays)
+        shapes = " and ".join(str(array.shape) for array in arrays.values())
+        raise ValueError(f"{names} must broadcast to one shape, got {shapes}.") from None
+
+
+def result_dtype(*arrays: ArrayLike | None) -> jnp.dtype:
+    """Return torch's promotion of the floating arguments: a half precision stays unless it meets another dtype."""
+    dtypes = {jnp.asarray(a).dtype for a in arrays if a is not None}
+    floating = {dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)}
+    if len(floating) == 1:
+        return floating.pop()
+    return max(floating | {jnp.dtype(jnp.float32)}, key=lambda dtype: jnp.finfo(dtype).bits)

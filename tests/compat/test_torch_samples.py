@@ -1,0 +1,46 @@
+"""The adapter against torch itself, over torch's own samples: value, shape, dtype, gradient, and errors."""
+
+import numpy as np
+import pytest
+
+from jaxinfo.compat import torch as adapter
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("expecttest", reason="expecttest, which torch's samples need, is not installed")
+from . import samples  # noqa: E402
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+DTYPES = [torch.float64, torch.float32, torch.bfloat16]
+# torch.testing.assert_close's own (rtol, atol)
+TOLERANCE = {torch.float64: (1e-7, 1e-7), torch.float32: (1.3e-6, 1e-5), torch.bfloat16: (1.6e-2, 1e-5)}
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).removeprefix("torch."))
+@pytest.mark.parametrize("name", samples.OPS)
+def test_same_as_torch(name: str, dtype: "torch.dtype") -> None:
+    rtol, atol = TOLERANCE[dtype]
+    count = 0
+    for call in samples.calls(name, dtype):
+        want, got = samples.torch_answer(name, call, dtype), samples.jax_answer(getattr(adapter, name), call)
+        said = f"sample {count}: {call}"
+        assert got.dtype == want.dtype, said
+        assert got.value.shape == want.value.shape, said
+        np.testing.assert_allclose(got.value, want.value, rtol, atol, err_msg=said)
+        for mine, theirs in zip(got.gradients, want.gradients, strict=True):
+            if theirs is not None and dtype != torch.bfloat16:
+                np.testing.assert_allclose(mine, theirs, rtol, atol, err_msg=f"gradient of {said}")
+        count += 1
+    assert count > 0
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "nll_loss", "gaussian_nll_loss", "poisson_nll_loss"])
+@pytest.mark.usefixtures("own_errors")
+def test_what_torch_refuses_raises(name: str) -> None:
+    count = 0
+    for call in samples.error_calls(name):
+        args, kwargs = map(samples.convert, call.args), {k: samples.convert(v) for k, v in call.kwargs.items()}
+        with pytest.raises((TypeError, ValueError), match=r"^`.*\.$"):
+            getattr(adapter, name)(*args, **kwargs)
+        count += 1
+    assert count > 0
