@@ -138,4 +138,5 @@ def nll(
     log_p, counted = include(log_p, where, classes)
     labels = classes.labels(labels, log_p)
     labels = labels if counted is None else jnp.where(counted, labels, 0)
+    log_p = log_p * jnp.where(labels < 0, jnp.nan, 1).astype(log_p.dtype)  # nan in the gradient of the row as well
     return settle(0 - classes.pick(log_p, labels), counted, classes)

@@ -13,6 +13,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
 from jaxinfo._classes import Classes
+from jaxinfo._logratio import refined_probs
 from jaxinfo._numerics import LogSum, attach_logsumexp, attach_probs, log_probs, surprise
 
 
@@ -106,7 +107,8 @@ def _weighted_surprise_jvp(classes: Classes, primals: tuple, tangents: tuple) ->
     if terms.mass is not None:
         # (M - m_j) p_j - m_j (1 - p_j), with M = sum(m): for a one-hot M - m_j is exactly 0 at its class
         log_p = log_probs(x, log_sum, classes)
-        of_mass = (classes.sum(terms.mass) - terms.mass) * p + terms.mass * jnp.expm1(log_p)
+        refined = refined_probs(x, log_p, log_sum)
+        of_mass = (classes.sum(terms.mass) - terms.mass) * refined + terms.mass * jnp.expm1(log_p)
         slope = slope + of_mass
         at_label = None if at_label is None else at_label + classes.pick(of_mass, terms.labels)
         if _moves(t_terms.mass):

@@ -68,6 +68,11 @@ def probs_from(x: jax.Array, log_p: jax.Array, log_sum: LogSum) -> jax.Array:
     return jnp.exp(log_p) * (1 + jnp.where(finite, first + second, 0))
 
 
+def refined_probs(x: jax.Array, log_p: jax.Array, log_sum: LogSum) -> jax.Array:
+    """Return softmax(x) as `probs_from` has it, with the derivative of exp(log p)."""
+    return graft(jax.lax.stop_gradient(probs_from(x, log_p, log_sum)), jnp.exp(log_p))
+
+
 def expm1_minus(d: jax.Array) -> jax.Array:
     """Return expm1(d) - d, which is d**2 / 2 to first order, for d <= 1 and without cancellation."""
     near = jnp.abs(d) <= 1

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxinfo import _checks
 from jaxinfo._classes import Classes
-from jaxinfo._logratio import expm1_minus, log_ratio, probs_from
+from jaxinfo._logratio import expm1_minus, log_ratio, probs_from, refined_probs
 from jaxinfo._numerics import LogSum, include, log_probs, normalise, prepare, settle, surprise
 
 
@@ -231,7 +231,7 @@ def _kl_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Arra
     out = _kl(*primals, classes)
     log_p, log_q = log_probs(a, sum_a, classes), log_probs(b, sum_b, classes)
     d, u = log_ratio(a, b, log_p, log_q, classes)
-    p, q = jnp.exp(log_p), jnp.exp(log_q)
+    p, q = refined_probs(a, log_p, sum_a), refined_probs(b, log_q, sum_b)
     slope_a = jnp.where((out == jnp.inf) | (log_p == -jnp.inf), 0, -p * u)
     slope_b = jnp.where(d > 1, q - p, p * jnp.expm1(jnp.where(d > 1, 0, d)))
     valid = jnp.where(jnp.isnan(out), jnp.nan, 1)
