@@ -46,7 +46,8 @@ def main(args: list[str] | None = None) -> NoReturn:
 
 
 def _fail(message: str, code: int = _BAD_INPUT) -> NoReturn:
-    print(f"jaxinfo: {' '.join(message.split())}", file=sys.stderr)
+    if message:  # a bare `jaxinfo` has shown its help already
+        print(f"jaxinfo: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -55,7 +56,7 @@ def _app() -> "typer.Typer":
         import rich  # noqa: F401
         import typer
     except ModuleNotFoundError as error:
-        raise datasets.missing_extra("The command line", error.name or "typer", "data") from error
+        raise datasets.MissingExtraError(datasets.needs("The command line", error.name or "typer", "data")) from error
     app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
     def show_version(wanted: bool) -> None:
@@ -117,7 +118,8 @@ def _fit(data: datasets.Classification | datasets.Counts, l2: float, console: "C
     entropy = measure(model, model.params).entropy
     console.print(
         f"{data.name}: {model.examples:,} examples, {model.counts.shape[1]:,} classes, "
-        f"{model.parameters:,} parameters. Compiling and fitting."
+        f"{model.parameters:,} parameters. Compiling and fitting.",
+        soft_wrap=True,
     )
     with console.status("working"):
         result = fit(
@@ -126,7 +128,7 @@ def _fit(data: datasets.Classification | datasets.Counts, l2: float, console: "C
             model.data,
             weights=model.weights,
             penalty=model.penalty,
-            progress=lambda step: console.print(progress_line(model, entropy, step)),
+            progress=lambda step: console.print(progress_line(model, entropy, step), soft_wrap=True),
         )
         measures = measure(model, result.params)
         gradient = check_gradient(model, result.params)
@@ -146,7 +148,7 @@ def _print(report: Report, console: "Console") -> None:
     for name, value in report.rows():
         table.add_row(name, value)
     console.print(table)
-    console.print(report.gradient_line())
+    console.print(report.gradient_line(), soft_wrap=True)
 
 
 def _check_writable(file: Path | None, option: str) -> None:
@@ -166,10 +168,11 @@ def _check_plot(file: Path) -> None:
     try:
         from matplotlib.backend_bases import FigureCanvasBase
     except ModuleNotFoundError as error:
-        raise datasets.missing_extra("--plot", "matplotlib", "plot") from error
+        raise datasets.MissingExtraError(datasets.needs("--plot", "matplotlib", "plot")) from error
     formats = FigureCanvasBase.get_supported_filetypes()
     if file.suffix.removeprefix(".").lower() not in formats:
-        raise datasets.DataError(f"--plot must name a file that ends in one of {', '.join(sorted(formats))}, got {str(file)!r}.")
+        endings = ", ".join(sorted(formats))
+        raise datasets.DataError(f"--plot must name a file that ends in one of {endings}, got {str(file)!r}.")
 
 
 def _write(file: Path, option: str, write: Callable[[Path], object]) -> None:

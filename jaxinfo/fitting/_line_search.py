@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
+
+from jaxinfo.fitting._trees import norm
 
 _SUFFICIENT = 1e-4  # Armijo: the share of the promised decrease that a step must deliver
 _MAX_TRIALS = 40
@@ -27,7 +28,7 @@ class NewtonState(NamedTuple):
 
 def initial_state(params: Any) -> NewtonState:
     """Return the state before the first step."""
-    dtype = jnp.result_type(optax.tree.norm(params))
+    dtype = norm(params).dtype
     return NewtonState(jnp.asarray(jnp.inf, dtype), jnp.asarray(1, dtype), jnp.asarray(0, jnp.int32))
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from jaxinfo import _checks
 from jaxinfo.fitting._line_search import NewtonState
@@ -14,6 +15,8 @@ from jaxinfo.fitting._newton_cg import NewtonCGState
 from jaxinfo.fitting._objective import Loss, Parts, Penalty, float_params, make_objective
 from jaxinfo.fitting._result import History, Reason
 from jaxinfo.fitting._stopping import Evidence, certify, judge, rounding_floor
+from jaxinfo.fitting._trees import choose
+from jaxinfo.fitting._trees import norm as norm_of
 
 _RUNAWAY = 1e3  # an objective this many times its starting size above its start has run away
 _FIRST_PATIENCE = 5  # turns without gain after which a method without a decrement is looked at
@@ -67,7 +70,7 @@ def minimize(
     data: Any,
     *,
     method: str = "auto",
-    weights: jax.Array | None = None,
+    weights: ArrayLike | None = None,
     penalty: Penalty | None = None,
     optimizer: optax.GradientTransformation | None = None,
     max_steps: int | None = None,
@@ -80,9 +83,20 @@ def minimize(
     Returns:
         The best parameters, and the final state; its `reason` is a `Reason` as an integer.
     """
-    problem = Problem.of(loss, params, data, method, weights, penalty, optimizer, max_steps, tolerance)
+    options = Options(method, penalty, optimizer, max_steps, tolerance)
+    problem = make_problem(loss, params, data, weights, options)
     final = advance(problem, start(problem, float_params(params)), problem.max_steps)
     return final.best.params, final
+
+
+class Options(NamedTuple):
+    """The options of a fit, as given."""
+
+    method: str
+    penalty: Penalty | None
+    optimizer: optax.GradientTransformation | None
+    max_steps: int | None
+    tolerance: float | None
 
 
 class Problem(NamedTuple):
@@ -93,29 +107,19 @@ class Problem(NamedTuple):
     max_steps: int
     tolerance: float
 
-    @classmethod
-    def of(
-        cls,
-        loss: Loss,
-        params: Any,
-        data: Any,
-        method: str,
-        weights: jax.Array | None,
-        penalty: Penalty | None,
-        optimizer: optax.GradientTransformation | None,
-        max_steps: int | None,
-        tolerance: float | None,
-    ) -> "Problem":
-        """Check the options of a fit and fill in those left to us."""
-        params = float_params(params)
-        objective = make_objective(loss, data, weights, penalty)
-        chosen = choose_method(method, optimizer, params)
-        if max_steps is not None:
-            _checks.check_number(max_steps, "max_steps", low=0, wanted="an integer of at least 0")
-        if tolerance is None:
-            tolerance = default_tolerance(jax.eval_shape(objective, params)[0].dtype)
-        _checks.check_number(tolerance, "tolerance", low=0, wanted="a number of nats, at least 0")
-        return cls(objective, chosen, chosen.max_steps if max_steps is None else int(max_steps), float(tolerance))
+
+def make_problem(loss: Loss, params: Any, data: Any, weights: ArrayLike | None, options: Options) -> Problem:
+    """Check the options of a fit and fill in those left to us."""
+    params = float_params(params)
+    objective = make_objective(loss, data, weights, options.penalty)
+    method = choose_method(options.method, options.optimizer, params)
+    max_steps = method.max_steps if options.max_steps is None else options.max_steps
+    _checks.check_number(max_steps, "max_steps", low=0, wanted="an integer of at least 0")
+    tolerance = options.tolerance
+    if tolerance is None:
+        tolerance = default_tolerance(jax.eval_shape(objective, params)[0].dtype)
+    _checks.check_number(tolerance, "tolerance", low=0, wanted="a number of nats, at least 0")
+    return Problem(objective, method, int(max_steps), float(tolerance))
 
 
 def start(problem: Problem, params: Any) -> FitState:
@@ -165,7 +169,7 @@ def _turn(problem: Problem, state: FitState) -> FitState:
         return problem.objective(params)[0]
 
     (value, grads, parts), second_order = _evaluate(problem, params)
-    gradient_norm = optax.tree.norm(grads).astype(value.dtype)
+    gradient_norm = norm_of(grads).astype(value.dtype)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # optax's lbfgs needs both
         updates, optimizer = problem.method.transform.update(
             grads, state.optimizer, params, value=value, grad=grads, value_fn=value_fn, **second_order
@@ -173,12 +177,12 @@ def _turn(problem: Problem, state: FitState) -> FitState:
     newton = optimizer.newton if isinstance(optimizer, NewtonCGState) else optimizer
     newton = newton if isinstance(newton, NewtonState) else None
     finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
-    norm = optax.tree.norm(params).astype(value.dtype)
+    norm = norm_of(params).astype(value.dtype)
     slack = 16 * jnp.finfo(value.dtype).eps * jnp.abs(value)
     decrement = jnp.full_like(value, jnp.nan) if newton is None else newton.decrement
     point = Point(params, value, parts, gradient_norm, decrement)
     # within rounding the later point wins: its gradient is the smaller, and that can be seen when the gain cannot
-    best = _choose(finite & (value <= state.best.value + slack), point, state.best)
+    best = choose(finite & (value <= state.best.value + slack), point, state.best)
 
     if newton is not None:
         floor = rounding_floor(value_fn, params, value, grads, newton.decrement)
@@ -205,7 +209,7 @@ def _turn(problem: Problem, state: FitState) -> FitState:
     decrement = point.decrement if newton is not None else best.decrement
     entry = History(value, gradient_norm, decrement)
     return FitState(
-        params=_choose(running, optax.apply_updates(params, updates), params),
+        params=choose(running, optax.apply_updates(params, updates), params),
         best=best,
         optimizer=optimizer,
         step=state.step + running.astype(jnp.int32),
@@ -242,7 +246,3 @@ def _overrule(
     reason = jnp.where((reason == Reason.RUNNING) & out_of_steps, int(Reason.MAX_STEPS), reason)
     reason = jnp.where(away, int(Reason.DIVERGED), reason)
     return jnp.where(finite, reason, jnp.where(value == -jnp.inf, int(Reason.DIVERGED), int(Reason.NONFINITE)))
-
-
-def _choose(condition: jax.Array, new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)

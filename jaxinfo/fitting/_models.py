@@ -124,7 +124,7 @@ def measure(model: Model, params: Any) -> Measures:
 
 
 class GradientCheck(NamedTuple):
-    """How far a gradient is from central differences along random unit directions.
+    """How far a gradient is from central differences along random directions, per unit of length.
 
     Attributes:
         difference: largest absolute difference of a directional derivative.
@@ -151,12 +151,11 @@ def check_gradient(model: Model, params: Any, *, directions: int = 8) -> Gradien
         value, gradient = jax.value_and_grad(objective)(x)
 
         def difference(key: jax.Array) -> jax.Array:
-            v = jax.random.normal(key, x.shape, x.dtype)
-            v = v / jnp.linalg.norm(v)
+            v = jax.random.normal(key, x.shape, x.dtype)  # every parameter moves by about one step
             up, down = jax.lax.map(lambda side: objective(x + side * step * v), jnp.asarray([1, -1], x.dtype))
-            return jnp.abs(jnp.vdot(gradient, v) - (up - down) / (2 * step))
+            return jnp.abs(jnp.vdot(gradient, v) - (up - down) / (2 * step)) / jnp.linalg.norm(v)
 
         return value, jnp.max(jax.lax.map(difference, jax.random.split(jax.random.key(0), directions)))
 
     value, difference = check(flat, model.data)
-    return GradientCheck(float(difference), eps * abs(float(value)) / step, directions)
+    return GradientCheck(float(difference), eps * abs(float(value)) / step / flat.size**0.5, directions)

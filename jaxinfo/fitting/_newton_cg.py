@@ -9,6 +9,7 @@ import optax
 
 from jaxinfo.fitting._line_search import NewtonState, damped_step, initial_state
 from jaxinfo.fitting._newton import hessian_product
+from jaxinfo.fitting._trees import add, inner
 
 _PROBES = 2
 _MAX_PRODUCTS = 250
@@ -53,16 +54,14 @@ def newton_cg() -> optax.GradientTransformationExtraArgs:
         product = hessian_product(value_fn, params) if hvp is None else hvp
         tightness = jnp.clip(jnp.sqrt(2 * before.decrement), 1e-3, 0.1)  # near the end ever tighter: superlinear
         step, products = cg_step(product, grads, tightness, probe_key)
-        slope = optax.tree.vdot(grads, step)
+        slope = inner(grads, step)
         updates, newton = damped_step(value_fn, params, value, slope, step, before.evaluations + products)
         return updates, NewtonCGState(newton, key)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 
 
-def cg_step(
-    product: Callable[[Any], Any], grads: Any, tightness: jax.Array, key: jax.Array
-) -> tuple[Any, jax.Array]:
+def cg_step(product: Callable[[Any], Any], grads: Any, tightness: jax.Array, key: jax.Array) -> tuple[Any, jax.Array]:
     """Return -H^-1 g with a residual of `tightness` times the gradient, and the products that took."""
     scale = row_norms(product, grads, key)
     step, products = conjugate_gradients(product, grads, scale, tightness)
@@ -96,9 +95,11 @@ def conjugate_gradients(
 ) -> tuple[Any, jax.Array]:
     """Solve H d = -g from d = 0 until the residual has fallen to `tightness` of the gradient.
 
-    Where a direction without positive curvature, within rounding of the preconditioner's, is met, the
-    solution so far is returned, or that direction itself if it is the first. (What drives CG along the
-    free shift of a softmax is rounding, and divided by a curvature of nearly 0 it would be long.)
+    Returns:
+        The solution and the number of products taken. Where a direction is met that has no positive
+        curvature, within rounding of the preconditioner's, it is the solution so far, or that direction
+        itself if it is the first. (What drives CG along the free shift of a softmax is rounding, and divided
+        by a curvature of nearly 0 it would be long.)
     """
 
     def precondition(tree: Any) -> Any:
@@ -106,7 +107,7 @@ def conjugate_gradients(
 
     residual = optax.tree.scale(-1, grads)
     direction = precondition(residual)
-    power = optax.tree.vdot(residual, direction)
+    power = inner(residual, direction)
     goal = (tightness**2).astype(power.dtype) * power
     count = jnp.asarray(0, jnp.int32)
     start = _Solve(optax.tree.zeros_like(grads), residual, direction, power, count, power <= 0)
@@ -116,21 +117,16 @@ def conjugate_gradients(
 
     def improve(s: _Solve) -> _Solve:
         image = product(s.direction)
-        curvature = optax.tree.vdot(s.direction, image)
-        weight = optax.tree.sum(jax.tree.map(lambda p, s: p * s * p, s.direction, scale))
+        curvature = inner(s.direction, image)
+        weight = inner(s.direction, jax.tree.map(jnp.multiply, scale, s.direction))
         flat = ~(curvature > 16 * jnp.finfo(curvature.dtype).eps * weight)
         length = jnp.where(flat, jnp.where(s.products == 0, 1, 0), s.power / jnp.where(flat, 1, curvature))
-        step = _add(s.step, length, s.direction)
-        residual = _add(s.residual, -length, image)
+        step = add(s.step, length, s.direction)
+        residual = add(s.residual, -length, image)
         z = precondition(residual)
-        power = optax.tree.vdot(residual, z)
-        direction = _add(z, power / s.power, s.direction)
+        power = inner(residual, z)
+        direction = add(z, power / s.power, s.direction)
         return _Solve(step, residual, direction, power, s.products + 1, flat)
 
     solved = jax.lax.while_loop(unfinished, improve, start)
     return solved.step, solved.products
-
-
-def _add(tree: Any, factor: jax.Array, other: Any) -> Any:
-    """tree + factor * other, in the dtypes of `tree`."""
-    return jax.tree.map(lambda x, y: x + factor.astype(x.dtype) * y, tree, other)

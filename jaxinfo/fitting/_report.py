@@ -75,9 +75,9 @@ class Report(NamedTuple):
         """Return the sentence on the gradient at the optimum and central differences."""
         check, where = self.gradient, "optimum" if self.found else "point returned"
         return (
-            f"The gradient at the {where}, of norm {self.result.gradient_norm:.1e}, is within {check.difference:.1e} of "
-            f"central differences in float64 along {check.directions} random directions; rounding of the objective "
-            f"alone moves those by {check.rounding:.1e}."
+            f"The gradient at the {where}, of norm {self.result.gradient_norm:.1e}, is within "
+            f"{check.difference:.1e} of central differences in float64 along {check.directions} random directions; "
+            f"rounding of the objective alone moves those by {check.rounding:.1e}."
         )
 
 
@@ -88,12 +88,12 @@ def _nats_and_bits(nats: float) -> str:
 def progress_line(model: Model, entropy: float, progress: Progress) -> str:
     """Return one line on a step: the objective and what is left of it, or for a text the KL divergence."""
     step = f"step {progress.step:3d}"
-    left = f"decrement {progress.decrement:8.1e}   {progress.seconds:6.2f} s"
+    left = f"decrement {progress.decrement:.1e}   {progress.seconds:.2f} s"
     if model.weights is None:
-        return f"{step}   objective {progress.objective:.10g}   {left}"
+        return f"{step}   objective {progress.objective:13.8f}   {left}"
     # the rounding of the difference may come out below 0, the divergence cannot
     kl = max(progress.objective / model.examples - entropy, 0.0)
-    return f"{step}   H(P,Q) {kl + entropy:.9f}   KL {kl:9.3e} nats   {left}"
+    return f"{step}   H(P,Q) {kl + entropy:.9f}   KL {kl:.2e} nats   {left}"
 
 
 def draw(report: Report, file: Path) -> None:
@@ -116,7 +116,7 @@ def _draw_convergence(axes: Any, report: Report) -> None:
     steps = np.arange(len(history.objective))
     gap = history.objective - np.nanmin(history.objective)
     for values, label, marker in (
-        (gap, "objective above its last value [nats]", "o"),
+        (gap, "objective above its least [nats]", "o"),
         (history.decrement, "half the squared Newton decrement [nats]", "s"),
         (history.gradient_norm, "norm of the gradient", "^"),
     ):

@@ -4,8 +4,6 @@ import enum
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
-
 
 class Reason(enum.IntEnum):
     """Why a fit stopped. Only CONVERGED and FLOAT_FLOOR are estimates."""
@@ -40,11 +38,11 @@ _SENTENCES = {
 
 
 class History(NamedTuple):
-    """One entry per turn of the loop, the starting point included; a decrement not computed is nan."""
+    """Arrays with one entry per turn of the loop, the starting point included; a decrement not computed is nan."""
 
-    objective: np.ndarray
-    gradient_norm: np.ndarray
-    decrement: np.ndarray
+    objective: Any
+    gradient_norm: Any
+    decrement: Any
 
 
 class Progress(NamedTuple):

@@ -19,6 +19,8 @@ import optax
 
 from jaxinfo.fitting._newton_cg import cg_step
 from jaxinfo.fitting._result import Reason
+from jaxinfo.fitting._trees import inner
+from jaxinfo.fitting._trees import norm as norm_of
 
 _CONTRACTING = 0.01  # the decrement fell at least tenfold (its square a hundredfold) in one step
 _AT_REST = 1e-3  # parameters that grow by less than this share in one Newton step do not flee to infinity
@@ -62,8 +64,11 @@ def judge(evidence: Evidence, tolerance: float, floor: jax.Array) -> jax.Array:
 def rounding_floor(value_fn: Callable, params: Any, value: jax.Array, grads: Any, decrement: jax.Array) -> jax.Array:
     """Measure how far rounding moves the objective: its change under nudges of a few units in the last place.
 
-    The part of the change that the gradient explains is taken off. Measured only near the end (elsewhere
-    0 is returned), where it decides.
+    The part of the change that the gradient explains is taken off.
+
+    Returns:
+        The floor, at least one unit in the last place; 0 where the decrement is so far above any rounding
+        that nobody needs to know.
     """
     eps = jnp.finfo(value.dtype).eps
 
@@ -71,7 +76,7 @@ def rounding_floor(value_fn: Callable, params: Any, value: jax.Array, grads: Any
         signs = optax.tree.random_like(key, params, sampler=jax.random.rademacher)
         nudge = jax.tree.map(lambda x, s: 2 * jnp.finfo(x.dtype).eps * jnp.maximum(jnp.abs(x), 1) * s, params, signs)
         moved = value_fn(jax.tree.map(jnp.add, params, nudge)) - value
-        return jnp.abs(moved - optax.tree.vdot(grads, nudge).astype(value.dtype))
+        return jnp.abs(moved - inner(grads, nudge).astype(value.dtype))
 
     def measure() -> jax.Array:
         return jnp.maximum(jnp.max(jax.lax.map(nudged, jax.random.split(jax.random.key(0), 4))), eps * jnp.abs(value))
@@ -80,24 +85,27 @@ def rounding_floor(value_fn: Callable, params: Any, value: jax.Array, grads: Any
 
 
 def certify(value_fn: Callable, params: Any, tolerance: float) -> tuple[jax.Array, jax.Array]:
-    """Judge a point that a method without a Newton decrement has come to; return (reason, decrement).
+    """Judge a point that a method without a Newton decrement has come to.
 
     One Newton step is solved for there, and one more behind it to see whether the decrement collapses.
     The steps are not taken: the estimate stays the method's own.
+
+    Returns:
+        The reason to stop there, RUNNING if there is none, and the decrement.
     """
 
     def newton_step(at: Any) -> tuple[jax.Array, Any, jax.Array, Any]:
         (value, grads), linear = jax.linearize(jax.value_and_grad(value_fn), at)
         step, _ = cg_step(lambda v: linear(v)[1], grads, jnp.full_like(value, 0.02), jax.random.key(1))
-        return -optax.tree.vdot(grads, step).astype(value.dtype) / 2, step, value, grads
+        return -inner(grads, step).astype(value.dtype) / 2, step, value, grads
 
     def look(at: Any, _: None) -> tuple[Any, tuple]:
         decrement, step, value, grads = newton_step(at)
         return jax.tree.map(jnp.add, at, step), (decrement, rounding_floor(value_fn, at, value, grads, decrement))
 
     behind, ((decrement, decrement_behind), (floor, _)) = jax.lax.scan(look, params, length=2)
-    norm = optax.tree.norm(behind).astype(decrement.dtype)
-    growth = norm - optax.tree.norm(params).astype(decrement.dtype)
+    norm = norm_of(behind).astype(decrement.dtype)
+    growth = norm - norm_of(params).astype(decrement.dtype)
     evidence = Evidence(jnp.maximum(decrement_behind, 0), decrement, norm, growth, jnp.zeros_like(decrement, bool))
     near = (decrement <= tolerance) | (decrement <= floor)
     reason = judge(evidence, tolerance, floor)

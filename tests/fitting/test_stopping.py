@@ -1,0 +1,138 @@
+"""fit says why it stopped, and never calls an estimate what is none."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxinfo import datasets
+from jaxinfo.fitting import Reason, fit
+from tests.fitting.problems import overlapping, regression
+
+
+def quadratic(params: jax.Array, data: jax.Array) -> jax.Array:
+    """One example for each row of `data`."""
+    return jnp.sum((params[None, :] - data) ** 2, axis=-1) / 2
+
+
+@pytest.mark.parametrize("method", ["newton", "newton_cg", "lbfgs"])
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+def test_iris_without_penalty_is_separated(method: str, dtype: type) -> None:
+    data = datasets.classification("iris")
+    problem = regression(datasets.standardise(data.features), data.labels, 0.0, dtype)
+    result = fit(problem.loss, problem.params, problem.data, method=method)
+    assert result.reason == Reason.SEPARATED
+    assert -result.log_likelihood == pytest.approx(5.949273, abs=2e-5)
+
+
+def test_complete_separation_is_separated() -> None:
+    data = datasets.classification("wine")
+    problem = regression(datasets.standardise(data.features), data.labels, 0.0)
+    assert fit(problem.loss, problem.params, problem.data).reason == Reason.SEPARATED
+
+
+def test_a_faint_penalty_makes_a_maximum_again() -> None:
+    data = datasets.classification("iris")
+    problem = regression(datasets.standardise(data.features), data.labels, 1e-8)
+    result = fit(problem.loss, problem.params, problem.data, penalty=problem.penalty)
+    assert result.reason == Reason.CONVERGED
+    assert result.gradient_norm < 1e-8
+
+
+def test_steps_run_out() -> None:
+    problem = regression(*overlapping(), 0.0)
+    for max_steps in (0, 1, 3):
+        result = fit(problem.loss, problem.params, problem.data, max_steps=max_steps)
+        assert result.reason == Reason.MAX_STEPS
+        assert result.steps == max_steps
+        assert len(result.history.objective) == max_steps + 1
+
+
+def test_tolerance_is_in_nats() -> None:
+    problem = regression(*overlapping(), 0.0)
+    best = fit(problem.loss, problem.params, problem.data)
+    loose = fit(problem.loss, problem.params, problem.data, tolerance=0.1)
+    assert loose.reason == Reason.CONVERGED
+    assert loose.steps < best.steps
+    assert 1e-9 < loose.objective - best.objective < 0.2
+
+
+def test_a_start_at_the_optimum_stays_there() -> None:
+    data = jnp.asarray(np.random.default_rng(0).normal(size=(9, 2)))
+    for start in (jnp.mean(data, axis=0), jnp.zeros(2)):
+        shifted = data - jnp.mean(data, axis=0) + start
+        result = fit(quadratic, start, shifted)
+        assert result.reason == Reason.CONVERGED
+        np.testing.assert_allclose(result.params, start, atol=1e-15)
+
+
+def test_the_floor_of_the_dtype_is_found() -> None:
+    # the objective is about 1e9, so its rounding hides what is left to gain from a tolerance of 0
+    data = jnp.asarray(np.random.default_rng(0).normal(size=(50, 3)), jnp.float32)
+
+    def loss(params: jax.Array, data: jax.Array) -> jax.Array:
+        return quadratic(params, data) ** 1.5 + 1e7
+
+    result = fit(loss, jnp.ones(3, jnp.float32), data, tolerance=0.0)
+    assert result.reason in (Reason.FLOAT_FLOOR, Reason.CONVERGED)
+    assert result.steps < 20
+
+
+def test_a_step_that_is_not_finite_never_replaces_the_best() -> None:
+    def loss(params: jax.Array, data: jax.Array) -> jax.Array:  # nan beyond 1, and the steps lead there
+        return jnp.where(params < 1, (params - 2) ** 2, jnp.nan) + 0 * data
+
+    result = fit(loss, jnp.asarray(0.0), jnp.zeros(1), optimizer=optax.sgd(0.2))
+    assert result.reason == Reason.NONFINITE
+    assert 0 < float(result.params) < 1
+    assert result.objective == pytest.approx((float(result.params) - 2) ** 2)
+    newton = fit(loss, jnp.asarray(0.0), jnp.zeros(1), method="newton")
+    assert newton.reason not in (Reason.CONVERGED, Reason.FLOAT_FLOOR)
+    assert 0 < float(newton.params) < 1
+    assert np.isfinite(newton.objective)
+
+
+def test_a_start_that_is_not_finite_is_named() -> None:
+    data = jnp.asarray([[np.nan, 1.0]])
+    for method in ("newton", "newton_cg", "lbfgs"):
+        result = fit(quadratic, jnp.zeros(2), data, method=method)
+        assert result.reason == Reason.NONFINITE
+        assert result.steps == 0
+        np.testing.assert_array_equal(result.params, [0, 0])
+
+
+def test_running_away_is_divergence() -> None:
+    def unbounded(params: jax.Array, data: jax.Array) -> jax.Array:
+        return -jnp.exp(params) + 0 * data
+
+    assert fit(unbounded, jnp.asarray(0.5), jnp.zeros(1), method="newton").reason == Reason.DIVERGED
+    data = jnp.ones((3, 2))
+    assert fit(quadratic, jnp.zeros(2), data, optimizer=optax.sgd(3.0)).reason == Reason.DIVERGED
+
+
+def test_a_wrong_gradient_is_no_estimate() -> None:
+    @jax.custom_jvp
+    def wrong(x: jax.Array) -> jax.Array:
+        return x**2
+
+    wrong.defjvp(lambda primals, tangents: (wrong(primals[0]), -2 * primals[0] * tangents[0]))
+    result = fit(lambda p, data: wrong(p) + 0 * data, jnp.asarray(1.0), jnp.zeros(1), method="newton")
+    assert result.reason == Reason.DIVERGED
+
+
+def test_saddles_are_left() -> None:
+    # a double well: the curvature at the start is negative
+    def well(params: jax.Array, data: jax.Array) -> jax.Array:
+        return (params**2 - 1) ** 2 + 0 * data
+
+    for method in ("newton", "newton_cg"):
+        result = fit(well, jnp.asarray(0.1), jnp.zeros(1), method=method)
+        assert result.reason == Reason.CONVERGED
+        assert float(result.params) == pytest.approx(1, abs=1e-6)
+
+
+def test_reasons_have_names_and_sentences() -> None:
+    for reason in Reason:
+        assert str(reason) == reason.name
+        assert len(reason.sentence) > 20
