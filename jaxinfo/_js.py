@@ -92,7 +92,7 @@ def _js(
 @partial(_js.defjvp, symbolic_zeros=True)
 def _js_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     """dJS = sum w p (log(p / m) - KL(P || M)) t_a + its like in b + (KL(P || M) - KL(Q || M)) t_w."""
-    a, b, sum_a, sum_b, w, bound = primals
+    a, b, sum_a, sum_b, w, _ = primals
     t_a, t_b, _, _, t_w, _ = tangents
     out = _js(*primals, classes)
     valid = jnp.where(jnp.isnan(out), jnp.nan, 1)
@@ -120,14 +120,14 @@ def _to_mixture(pair: Pair, w: jax.Array, v: jax.Array) -> jax.Array:
 
 def _mixes(pair: Pair, w: jax.Array) -> jax.Array:
     """Where p is there and log m/p finite; it is -inf where q is not there and w is 0."""
-    return ~((pair.log_p == -jnp.inf) | (pair.d == jnp.inf) | ((pair.d == -jnp.inf) & (w == 0)))
+    return ~(pair.absent() | ((pair.d == -jnp.inf) & (w == 0)))
 
 
 def log_mix(d: jax.Array, w: jax.Array, v: jax.Array) -> jax.Array:
     """Return log(w + v exp(d)), which is log m/p for m = w p + v q, with v = 1 - w, without cancellation."""
     far = d > _FAR
     grown = v * jnp.expm1(jnp.where(far, 0, d))
-    near = grown > -0.5
+    near = grown > -0.25
     beyond = w * jnp.exp(-jnp.where(far, d, _FAR)) + v
     return jnp.where(
         far,
@@ -159,7 +159,8 @@ def _phi_above(
     wide = v * jnp.exp(jnp.minimum(-at, _FAR)) * (jnp.exp(jnp.minimum(d, _FAR)) - jnp.exp(level))
     grown = jnp.where(fits, near, wide)
     exact = (grown > -0.5) & (d <= _FAR) & (grown < jnp.inf)
-    return jnp.where(exact, jnp.log1p(jnp.where(exact, grown, 0)), phi - at)
+    small = jnp.where(exact, grown, 0)
+    return jnp.where(exact, jnp.where(small > -0.25, jnp.log1p(small), jnp.log(1 + small)), phi - at)
 
 
 def _to_weight(pair: Pair, w: jax.Array) -> jax.Array:

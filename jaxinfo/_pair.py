@@ -32,9 +32,13 @@ class Pair(NamedTuple):
         """Return the pair with the roles exchanged."""
         return Pair(self.q, self.p, self.log_q, self.log_p, -self.d)
 
-    def here(self) -> jax.Array:
-        """Where both are there, so that d is finite."""
-        return ~jnp.isinf(self.d)
+    def absent(self) -> jax.Array:
+        """Where p is not there, or so far below q that it makes no difference."""
+        return (self.log_p == -jnp.inf) | (self.d == jnp.inf)
+
+    def lacking(self) -> jax.Array:
+        """Where p is there and q is not."""
+        return (self.log_p > -jnp.inf) & (self.d == -jnp.inf)
 
 
 class Anchored(NamedTuple):
@@ -55,7 +59,8 @@ def slope_pair(a: jax.Array, b: jax.Array, sum_a: LogSum, sum_b: LogSum, classes
     """Return the pair for a slope, which is differentiated again."""
     log_p, log_q = log_probs(a, sum_a, classes), log_probs(b, sum_b, classes)
     d = log_ratio(a, b, log_p, log_q, classes).d
-    return Pair(jnp.exp(log_p), jnp.exp(log_q), log_p, log_q, d)
+    p, q = (jax.lax.stop_gradient(probs_from(*row)) for row in ((a, log_p, sum_a), (b, log_q, sum_b)))
+    return Pair(graft(p, jnp.exp(log_p)), graft(q, jnp.exp(log_q)), log_p, log_q, d)
 
 
 def anchor(a: jax.Array, b: jax.Array, pair: Pair, classes: Classes) -> Anchored:
