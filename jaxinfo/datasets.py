@@ -132,9 +132,9 @@ def needs(what: str, package: str, extra: str) -> str:
 
 def standardise(features: np.ndarray) -> np.ndarray:
     """Return `features` with mean 0 and standard deviation 1 in each column; a constant column is divided by 1."""
-    deviation = features.std(axis=0)
     # a power of 2 for each column, exact, keeps the squares of any finite number finite
     features = np.ldexp(features, -np.frexp(np.abs(features).max(axis=0, initial=0))[1])
+    deviation = features.std(axis=0)
     # the deviation of a constant column may come out as rounding of its mean, which must not be blown up to 1
     constant = np.ptp(features, axis=0) == 0
     return (features - features.mean(axis=0)) / np.where(constant | (deviation == 0), 1, deviation)
