@@ -729,7 +729,7 @@ panels[2].set_xscale("log")
 panels[2].invert_xaxis()
 panels[0].annotate("100 % wrong", (84, 1 / EPS), (84, 3 / EPS), ha="right", color=GREY)
 panels[0].set(ylabel="worst relative error [eps of float32]", ylim=(0.1, 1e13))
-panels[0].legend(loc="center right", bbox_to_anchor=(1, 0.47))
+panels[0].legend(loc="center right", bbox_to_anchor=(1, 0.42))
 plt.show()
 
 # %% [markdown]
