@@ -59,10 +59,11 @@ def _app() -> "typer.Typer":
         raise datasets.MissingExtraError(datasets.needs("The command line", error.name or "typer", "data")) from error
     app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
-    def show_version(wanted: bool) -> None:
+    def show_version(wanted: bool) -> bool:
         if wanted:
             print(versions())
             raise typer.Exit
+        return wanted
 
     @app.callback()
     def jaxinfo(

@@ -237,6 +237,6 @@ def _classes(labels: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
         keys: list[Any] = [float(label) for label in labels]
     except ValueError:
         keys = list(labels)
-    names = dict(sorted(zip(reversed(keys), reversed(labels), strict=True)))
-    order = {key: i for i, key in enumerate(names)}
-    return np.array([order[key] for key in keys], np.int32), tuple(names.values())
+    names = dict(zip(reversed(keys), reversed(labels), strict=True))  # the first spelling of each class wins
+    order = {key: i for i, key in enumerate(sorted(names))}
+    return np.array([order[key] for key in keys], np.int32), tuple(names[key] for key in order)

@@ -61,7 +61,7 @@ def test_tolerance_is_in_nats() -> None:
 def test_a_start_at_the_optimum_stays_there() -> None:
     data = jnp.asarray(np.random.default_rng(0).normal(size=(9, 2)))
     for start in (jnp.mean(data, axis=0), jnp.zeros(2)):
-        shifted = data - jnp.mean(data, axis=0) + start
+        shifted = data - jnp.mean(data, axis=0)[None, :] + start[None, :]
         result = fit(quadratic, start, shifted)
         assert result.reason == Reason.CONVERGED
         np.testing.assert_allclose(result.params, start, atol=1e-15)
