@@ -31,6 +31,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.runtest = jax_defaults()(item.runtest)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forget_compiled_programs() -> Iterator[None]:
+    """Keep the memory of a long run flat: no module reuses what another compiled."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def as_user() -> Iterator[None]:
     """Run a test under jax's own settings."""
