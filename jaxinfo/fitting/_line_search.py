@@ -55,8 +55,9 @@ def backtrack(
 ) -> tuple[jax.Array, jax.Array]:
     """Return the share of `step` that satisfies Armijo's condition, 0 if none does, and the trials made.
 
-    A trial that is not finite is halved like any other that fails. The condition is loosened by the
-    rounding of the objective, so that the last steps, whose gain cannot be seen, are still taken.
+    A trial that is not finite is halved like any other that fails. For the full step the condition is
+    loosened by the rounding of the objective, so that the last steps, whose gain cannot be seen, are still
+    taken; a shortened one must gain visibly, or any direction would do.
     """
     slack = 16 * jnp.finfo(value.dtype).eps * jnp.abs(value)
 
@@ -64,7 +65,8 @@ def backtrack(
         return value_fn(jax.tree.map(lambda x, d: x + share.astype(x.dtype) * d, params, step))
 
     def fails(share: jax.Array, tried: jax.Array) -> jax.Array:
-        return ~(tried <= value + _SUFFICIENT * share * slope + slack)
+        enough = tried <= value + _SUFFICIENT * share * slope
+        return ~jnp.where(share == 1, enough | (tried <= value + slack), enough & (tried < value))
 
     def shorten(share: jax.Array, tried: jax.Array) -> jax.Array:
         # the minimum of the parabola through value, slope and tried; kept within [0.1, 0.5] of the last share

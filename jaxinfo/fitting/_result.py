@@ -74,6 +74,14 @@ class FitResult:
         compile_seconds: time to trace and compile.
         run_seconds: time to run.
         history: objective, gradient norm and decrement at every turn.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from jaxinfo.fitting import fit
+        >>> heights = jnp.array([1.0, 2.0, 6.0])
+        >>> result = fit(lambda centre, x: (x - centre) ** 2 / 2, 0.0, heights)
+        >>> print(result.reason, result.params, result.steps)
+        CONVERGED 3.0 1
     """
 
     params: Any
