@@ -183,6 +183,8 @@ def _indices(target: ArrayLike, ignore_index: int, x: jax.Array, axis: int) -> t
     """Return the class indices, and which rows count."""
     labels = _checks.as_labels(target, "target")
     _checks.check_labels_shape(labels, x.shape, axis - x.ndim, name="target", of="input")
+    if labels.dtype.itemsize < 4:  # torch has uint8, which cannot hold -100
+        labels = labels.astype(jnp.int32)
     info = jnp.iinfo(labels.dtype)
     if not info.min <= ignore_index <= info.max:
         return labels, jnp.ones(labels.shape, jnp.bool_)

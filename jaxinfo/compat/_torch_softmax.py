@@ -97,7 +97,7 @@ def logsumexp(
     dtype = result_dtype(x)
     shape = x.shape
     x = _checks.as_float_array(x, "input").reshape(shape or (1,))
-    axes = _checks.canonical_axes(tuple(dim) if isinstance(dim, Sequence) else dim, x.ndim, "input")
+    axes = _axes(dim, x.ndim)
     rest = [axis for axis in range(-x.ndim, 0) if axis not in axes]
     rows = jnp.transpose(x, [axis % x.ndim for axis in (*rest, *axes)])
     rows = rows.reshape(*(x.shape[axis] for axis in rest), math.prod(x.shape[axis] for axis in axes))
@@ -120,4 +120,16 @@ def _laid_out(input: ArrayLike, dim: int | None, dtype: Any) -> tuple[jax.Array,
         dim = 0 if x.ndim in (0, 1, 3) else 1
     shape = x.shape
     x = x.reshape(shape or (1,))
-    return x, _checks.canonical_axis(dim, x.ndim, "input"), shape
+    return x, _axes(dim, x.ndim)[0], shape
+
+
+def _axes(dim: int | Sequence[int], ndim: int) -> tuple[int, ...]:
+    """Return the axes that `dim` names, counted from the end.
+
+    Raises:
+        ValueError: there is no such axis, or one is named twice.
+    """
+    dims = tuple(dim) if isinstance(dim, Sequence) else (dim,)
+    if not all(-ndim <= d < ndim for d in dims) or len({d % ndim for d in dims}) != len(dims):
+        raise ValueError(f"`dim` must name axes of `input`, which has {ndim}, each once, got {dim}.")
+    return tuple(d % ndim - ndim for d in dims)

@@ -34,7 +34,12 @@ MODULES = {
     "softmax": "Softmax",
     "log_softmax": "LogSoftmax",
 }
-JAX_DTYPES = {torch.float64: jnp.float64, torch.float32: jnp.float32, torch.bfloat16: jnp.bfloat16}
+JAX_DTYPES = {
+    torch.float64: jnp.float64,
+    torch.float32: jnp.float32,
+    torch.bfloat16: jnp.bfloat16,
+    torch.float16: jnp.float16,
+}
 
 
 class Call(NamedTuple):
@@ -54,8 +59,8 @@ def calls(name: str, dtype: torch.dtype) -> Iterator[Call]:
     torch.manual_seed(0)
     for op in op_db:
         if op.name == OPS[name]:
-            sources = [op.reference_inputs if name == "logsumexp" else op.sample_inputs]
-            for sample in sources[0]("cpu", dtype, requires_grad=False):
+            source = op.reference_inputs if name == "logsumexp" else op.sample_inputs
+            for sample in source("cpu", dtype, requires_grad=False):
                 yield Call((sample.input, *sample.args), dict(sample.kwargs))
     for module in module_db:
         if module.module_cls.__name__ == MODULES.get(name):
@@ -86,7 +91,7 @@ def _as_call(sample: Any) -> Call:
     return Call(tuple(sample.forward_input.args), kwargs | dict(sample.forward_input.kwargs))
 
 
-def convert(value: Any, dtype: torch.dtype | None = None) -> Any:
+def convert(value: Any) -> Any:
     """Return what jaxinfo is given for what torch is given."""
     if isinstance(value, torch.dtype):
         return JAX_DTYPES[value]
@@ -94,9 +99,7 @@ def convert(value: Any, dtype: torch.dtype | None = None) -> Any:
         return value
     if not value.is_floating_point():
         return jnp.asarray(value.numpy())
-    exact = value.detach().to(torch.float64).numpy()
-    target = {torch.float16: jnp.float16}.get(value.dtype) or JAX_DTYPES[value.dtype]
-    return jnp.asarray(exact).astype(target)
+    return jnp.asarray(value.detach().to(torch.float64).numpy()).astype(JAX_DTYPES[value.dtype])
 
 
 def leaves(call: Call) -> list[torch.Tensor]:
@@ -115,6 +118,15 @@ def with_leaves(call: Call, new: list[Any], other: Any = lambda v: v) -> Call:
     return Call(tuple(map(put, call.args)), {k: put(v) for k, v in call.kwargs.items()})
 
 
+def described(call: Call) -> str:
+    """Return the call with shapes in place of tensors."""
+
+    def short(v: Any) -> Any:
+        return f"{v.dtype}{list(v.shape)}" if isinstance(v, torch.Tensor) else v
+
+    return f"{list(map(short, call.args))} { ({k: short(v) for k, v in call.kwargs.items()}) }"
+
+
 class Answer(NamedTuple):
     """A value, its dtype, and the vector-Jacobian product for each leaf: None where there is no derivative."""
 
@@ -123,11 +135,8 @@ class Answer(NamedTuple):
     gradients: list[np.ndarray | None]
 
 
-def torch_answer(name: str, call: Call, dtype: torch.dtype) -> Answer:
-    """Return torch's answer, the value and gradients computed in float64 from the inputs in `dtype`.
-
-    The dtype is the one torch returns without that detour.
-    """
+def torch_answer(name: str, call: Call) -> Answer:
+    """Return torch's answer, computed in float64 from the given inputs; the dtype is that without the detour."""
     function = torch_function(name)
     plain = function(*call.args, **call.kwargs)
     wide = [v.detach().to(torch.float64).requires_grad_() for v in leaves(call)]
@@ -137,7 +146,6 @@ def torch_answer(name: str, call: Call, dtype: torch.dtype) -> Answer:
     except RuntimeError:  # torch has no derivative with respect to the weights of class indices
         wide = [v.detach().requires_grad_(i == 0) for i, v in enumerate(wide)]
         out, grads = _differentiate(function, Call(call.args, kwargs), wide)
-    del dtype
     arrays = [None if g is None else g.numpy() for g in grads]
     return Answer(out.detach().numpy(), str(plain.dtype).removeprefix("torch."), arrays)
 
@@ -152,16 +160,24 @@ def _differentiate(function: Any, call: Call, wide: list[torch.Tensor]) -> tuple
     return out, [next(found) if v.requires_grad else None for v in wide]
 
 
-def jax_answer(function: Any, call: Call) -> Answer:
-    """Return jaxinfo's answer to the same call."""
+def jax_answer(function: Any, call: Call, *, gradients: bool, compiled: bool) -> Answer:
+    """Return jaxinfo's answer to the same call; compiled where the functions' own control flow is slower eagerly."""
 
     def of(given: list[jax.Array]) -> jax.Array:
         args, kwargs = with_leaves(call, given, convert)
         return function(*args, **kwargs)
 
-    out, pull = jax.vjp(of, [convert(v) for v in leaves(call)])
-    (grads,) = pull(jnp.asarray(cotangent(out.shape)).astype(out.dtype))
-    return Answer(np.asarray(out).astype(np.float64), str(out.dtype), [np.asarray(g).astype(np.float64) for g in grads])
+    def both(given: list[jax.Array]) -> tuple[jax.Array, list]:
+        out, pull = jax.vjp(of, given)
+        return out, *pull(jnp.asarray(cotangent(out.shape)).astype(out.dtype))
+
+    def value(given: list[jax.Array]) -> tuple[jax.Array, list]:
+        return of(given), [None] * len(given)
+
+    run = both if gradients else value
+    out, grads = (jax.jit(run) if compiled else run)([convert(v) for v in leaves(call)])
+    arrays = [None if g is None else np.asarray(g).astype(np.float64) for g in grads]
+    return Answer(np.asarray(out).astype(np.float64), str(out.dtype), arrays)
 
 
 def cotangent(shape: tuple[int, ...]) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The adapter against torch itself, over torch's own samples: value, shape, dtype, gradient, and errors."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,9 @@ from . import samples  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
+OVER_ROWS = {"cross_entropy", "softmax", "log_softmax", "logsumexp"}
+# Where torch's samples meet a gradient that torch makes nan: a count of 0 with `full`, a logit of +inf.
+NAN_GRADIENTS = {"poisson_nll_loss", "logsumexp"}
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 # torch.testing.assert_close's own (rtol, atol)
 TOLERANCE = {torch.float64: (1e-7, 1e-7), torch.float32: (1.3e-6, 1e-5), torch.bfloat16: (1.6e-2, 1e-5)}
@@ -18,18 +23,26 @@ TOLERANCE = {torch.float64: (1e-7, 1e-7), torch.float32: (1.3e-6, 1e-5), torch.b
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).removeprefix("torch."))
 @pytest.mark.parametrize("name", samples.OPS)
-def test_same_as_torch(name: str, dtype: "torch.dtype") -> None:
+def test_same_as_torch(name: str, dtype: Any) -> None:
     rtol, atol = TOLERANCE[dtype]
     count = 0
     for call in samples.calls(name, dtype):
-        want, got = samples.torch_answer(name, call, dtype), samples.jax_answer(getattr(adapter, name), call)
-        said = f"sample {count}: {call}"
+        want = samples.torch_answer(name, call)
+        got = samples.jax_answer(
+            getattr(adapter, name), call, gradients=dtype != torch.bfloat16, compiled=name in OVER_ROWS
+        )
+        said = f"sample {count}: {samples.described(call)}"
         assert got.dtype == want.dtype, said
         assert got.value.shape == want.value.shape, said
         np.testing.assert_allclose(got.value, want.value, rtol, atol, err_msg=said)
         for mine, theirs in zip(got.gradients, want.gradients, strict=True):
-            if theirs is not None and dtype != torch.bfloat16:
-                np.testing.assert_allclose(mine, theirs, rtol, atol, err_msg=f"gradient of {said}")
+            if mine is None or theirs is None:
+                continue
+            if name in NAN_GRADIENTS:
+                undefined = np.isnan(theirs)
+                assert np.isfinite(mine[undefined]).all(), said
+                mine, theirs = mine[~undefined], theirs[~undefined]
+            np.testing.assert_allclose(mine, theirs, rtol, atol, err_msg=f"gradient of {said}")
         count += 1
     assert count > 0
 
