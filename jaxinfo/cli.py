@@ -119,10 +119,10 @@ def _fit(data: datasets.Classification | datasets.Counts, l2: float, console: "C
     entropy = measure(model, model.params).entropy
     console.print(
         f"{data.name}: {model.examples:,} examples, {model.counts.shape[1]:,} classes, "
-        f"{model.parameters:,} parameters. Compiling and fitting.",
+        f"{model.parameters:,} parameters.",
         soft_wrap=True,
     )
-    with console.status("working"):
+    with console.status("compiling and fitting"):
         result = fit(
             model.loss,
             model.params,
