@@ -17,10 +17,13 @@ class Classes:
         axis: the array axis, counted from the end so that leading batch axes never move it.
         mesh_axis: inside `shard_map`, the mesh axis (or axes) the classes are sharded over: every method
             then speaks of all classes, and its result is the same on each shard.
+        narrow: whether the values come from half precision. Each use of them converts them anew, so that
+            fewer uses are worth more than the best of each.
     """
 
     axis: int
     mesh_axis: Any = None
+    narrow: bool = False
 
     def sum(self, x: jax.Array) -> jax.Array:
         """Sum over all classes, the axis kept."""
@@ -60,7 +63,7 @@ class Classes:
         A gather from an array whose type holds a sharding is refused by JAX; a sum against the index costs
         a pass and needs none.
         """
-        if _has_typed_sharding(x) or x.shape[self.axis] == 0:
+        if typed_sharding(x) or x.shape[self.axis] == 0:
             picked = self.sum(jnp.where(self.index(x) == labels, x, 0))
         elif self.mesh_axis is None:
             picked = jnp.take_along_axis(x, jnp.maximum(labels, 0), axis=self.axis)
@@ -77,7 +80,7 @@ class Classes:
         A sum over the first is one over the other classes. Where it can it takes a gather and a scatter,
         which leave sums over the rest free to fuse.
         """
-        if self.mesh_axis is not None or _has_typed_sharding(t) or t.shape[self.axis] == 0:
+        if self.mesh_axis is not None or typed_sharding(t) or t.shape[self.axis] == 0:
             at_label = self.index(t) == labels
             return jnp.where(at_label, 0, t), self.sum(jnp.where(at_label, t, 0))
         where = list(jnp.indices(labels.shape, jnp.int32, sparse=True))
@@ -87,7 +90,7 @@ class Classes:
 
     def pick_weight(self, weights: jax.Array, labels: jax.Array, x: jax.Array) -> jax.Array:
         """Return the weight of each label, for `weights` laid along the class axis of `x`; nan for label -1."""
-        if self.mesh_axis is not None or _has_typed_sharding(x) or _has_typed_sharding(weights):
+        if self.mesh_axis is not None or typed_sharding(x) or typed_sharding(weights):
             picked = self.sum(jnp.where(self.index(x) == labels, weights, 0))
         else:
             picked = jnp.take(weights.reshape(-1), jnp.maximum(labels, 0))
@@ -101,7 +104,7 @@ class Classes:
         return jax.lax.axis_index(self.mesh_axis) * x.shape[self.axis]
 
 
-def _has_typed_sharding(x: jax.Array) -> bool:
+def typed_sharding(x: jax.Array) -> bool:
     """Whether explicit sharding has put mesh axes into the array's type."""
     sharding = getattr(jax.typeof(x), "sharding", None)
     return sharding is not None and any(part is not None for part in sharding.spec)

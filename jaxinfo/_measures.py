@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from jaxinfo import _checks
 from jaxinfo._classes import Classes
 from jaxinfo._logratio import expm1_minus, log_ratio, probs_from, refined_probs
-from jaxinfo._numerics import LogSum, include, log_probs, normalise, prepare, settle, surprise
+from jaxinfo._numerics import LogSum, include, log_probs, normalise, pin, prepare, settle, surprise
 
 
 def entropy(
@@ -163,7 +163,7 @@ def prepare_pair(
 ) -> tuple[jax.Array, jax.Array, Classes, jax.Array | None]:
     """Check two distributions' logits; return both in one dtype, excluded classes at -inf, and the rows that count."""
     a, classes, where = prepare(p, axis, where, "p")
-    b = _checks.as_float_array(q, "q")
+    b = pin(_checks.as_float_array(q, "q"), "q")
     _checks.check_same_shape(b, a.shape, name="q", of="p")
     a, b = _checks.promote(a, b)
     (a, counted), (b, _) = include(a, where, classes), include(b, where, classes)

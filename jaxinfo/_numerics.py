@@ -163,8 +163,19 @@ def prepare(
 ) -> tuple[jax.Array, Classes, jax.Array | None]:
     """Check `logits`, `axis` and `where`; return them in the compute dtype and in canonical form."""
     x = _checks.as_float_array(logits, name)
-    classes = Classes(_checks.canonical_axis(axis, x.ndim, name), mesh_axis)
-    return x, classes, _checks.as_where(where, x.shape, of=name)
+    narrow = jnp.asarray(logits).dtype != x.dtype
+    classes = Classes(_checks.canonical_axis(axis, x.ndim, name), mesh_axis, narrow)
+    return pin(logits, name), classes, _checks.as_where(where, x.shape, of=name)
+
+
+def pin(logits: Array, name: str) -> jax.Array:
+    """Return `logits` in the compute dtype, as values that every use of them shares.
+
+    Inside jit XLA may compute them anew for each use, with other roundings (a contracted multiplication, one
+    library's tanh or another's): the largest logit is then no longer equal to the maximum, and what rests
+    on their difference is off by a unit in the last place of the *logits*. The barrier forbids that.
+    """
+    return _checks.as_float_array(jax.lax.optimization_barrier(jnp.asarray(logits)), name)
 
 
 def include(x: jax.Array, where: jax.Array | None, classes: Classes) -> tuple[jax.Array, jax.Array | None]:

@@ -5,9 +5,11 @@ Every quantity here is built from ``log sum_j exp(x_j) = m + l`` with ``m = max_
 the loss of a confident prediction *is* ``l``. The largest term is exactly 1 and is left out of the sum,
 so that ``l = log1p(rest)`` keeps every digit down to the smallest float.
 
-There are two forms of it. `_by_selection` is the mathematics, one fused pass on an accelerator. On the
-CPU a selection inside a reduction keeps XLA from its vectorised kernels, so `_by_arithmetic` takes the
-plain sum of exponentials, and a second pass only where some row is confident enough to need it.
+There are three forms of it. `_by_selection` is the mathematics, one fused pass on an accelerator. On the
+CPU a selection inside a reduction keeps XLA from its vectorised kernels. `_by_blocks` sums the exponentials
+in blocks of classes and sums only the block of the maximum again, without it; where there are few classes or
+no divisor to make blocks of, `_by_arithmetic` takes the plain sum, and a second pass only where some row is
+confident enough to need it.
 """
 
 from functools import partial
@@ -16,11 +18,13 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
-from jaxinfo._classes import Classes
+from jaxinfo._classes import Classes, typed_sharding
 
-_RESCUE = 64.0  # exp(-87) is the smallest float32: terms below it are summed exp(64) larger, then scaled back
-_FAINT = 1e-17  # sums below this (margins beyond 39) take the rescued form
+_RESCUE = 64.0  # exp(-87) is the smallest float32: faint sums are taken exp(64) larger, then scaled back
+_FAINT = 2e-31  # per class: below it, terms flushed to zero could have been half an eps of the sum
 _CONFIDENT = 1.5  # the largest of the probabilities is beyond 2/3: subtracting 1 from the sum would cost digits
+_BLOCKS = (64, 1024)  # the smallest and largest block of classes
+_MANY = 8192  # classes from which blocks pay
 
 
 def shift_and_log_sum(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
@@ -32,7 +36,7 @@ def shift_and_log_sum(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Ar
     if classes.mesh_axis is not None:
         return _by_selection(x, classes)
     return jax.lax.platform_dependent(
-        x, cpu=partial(_batched_arithmetic, classes), default=partial(_by_selection, classes=classes)
+        x, cpu=partial(_on_cpu, classes), default=partial(_by_selection, classes=classes)
     )
 
 
@@ -56,14 +60,32 @@ def _by_selection(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]
     count = classes.sum(at_top.astype(x.dtype))
     rest = classes.sum(jnp.where(at_top, 0, jnp.exp(d)))
     faint = classes.sum(jnp.where(at_top, 0, jnp.exp(d + _RESCUE)))
-    rest = jnp.where(rest < _FAINT, faint * jnp.exp(jnp.asarray(-_RESCUE, x.dtype)), rest)
+    rest = jnp.where(rest < _FAINT * x.shape[classes.axis], faint * jnp.exp(jnp.asarray(-_RESCUE, x.dtype)), rest)
     log_sum = jnp.log1p(rest + (count - 1))
     bad = jnp.isnan(m) | ((m == jnp.inf) & (count > 1))
     return m, jnp.where(bad, jnp.nan, log_sum)
 
 
+def _by_blocks(x: jax.Array, classes: Classes, size: int) -> tuple[jax.Array, jax.Array]:
+    """The same from sums over blocks of `size` classes, the last axis being theirs."""
+    blocks = (*x.shape[:-1], x.shape[-1] // size, size)
+    x_blocks = x.reshape(blocks)
+    peaks = jnp.max(x_blocks, axis=-1, initial=_least(x))
+    m = jnp.max(peaks, axis=-1, keepdims=True)
+    base = jnp.minimum(m, -_least(x))
+    sums = jnp.sum(jnp.exp(x_blocks - base[..., None]), axis=-1)
+    top = jnp.argmax(peaks, axis=-1, keepdims=True)
+    others = jnp.sum(jnp.where(_iota(sums) == top, 0, sums), axis=-1, keepdims=True)
+    top_block = jnp.take_along_axis(x_blocks, top[..., None], axis=-2)[..., 0, :]
+    at_top = top_block >= base
+    beside = jnp.sum(jnp.where(at_top, 0, jnp.exp(top_block - base)), axis=-1, keepdims=True)
+    rest = others + (beside + (jnp.sum(at_top, axis=-1, keepdims=True, dtype=x.dtype) - 1))
+    rest = _rescued(rest, x, base, classes)
+    return m, jnp.log1p(jnp.where((m == jnp.inf) & (rest > 0), jnp.nan, rest))
+
+
 def _by_arithmetic(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
-    """The same from sums that XLA vectorises on the CPU.
+    """The same from plain sums.
 
     XLA's CPU maximum may step over a nan; the sum of exponentials never does, so it decides.
     """
@@ -73,13 +95,7 @@ def _by_arithmetic(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array
     confident = (total > 0) & (total < _CONFIDENT)
 
     def exclude_top() -> jax.Array:
-        rest = _sum_below_top(x, base, classes, 0.0)
-        faint = rest < _FAINT
-        rest = jax.lax.cond(
-            jnp.any(confident & faint),
-            lambda: jnp.where(faint, _sum_below_top(x, base, classes, _RESCUE), rest),
-            lambda: rest,
-        )
+        rest = _rescued(_sum_below_top(x, base, classes), x, base, classes)
         return jnp.where(confident, jnp.log1p(rest), jnp.log(total))
 
     def single_infinity(log_sum: jax.Array) -> jax.Array:
@@ -91,12 +107,22 @@ def _by_arithmetic(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array
     return m, log_sum
 
 
-def _sum_below_top(x: jax.Array, base: jax.Array, classes: Classes, rescue: float) -> jax.Array:
+def _rescued(rest: jax.Array, x: jax.Array, base: jax.Array, classes: Classes) -> jax.Array:
+    """Return `rest`, summed anew and larger where it is so faint that terms of it were flushed to zero."""
+    faint = (rest >= 0) & (rest < _FAINT * x.shape[classes.axis])
+    return jax.lax.cond(
+        jnp.any(faint),
+        lambda: jnp.where(faint, _sum_below_top(x, base, classes, _RESCUE), rest),
+        lambda: rest,
+    )
+
+
+def _sum_below_top(x: jax.Array, base: jax.Array, classes: Classes, rescue: float = 0.0) -> jax.Array:
     """Sum exp(x - base) over the elements with x < base.
 
     ``min(exp(d), -d / tiny)`` is 0 at d = 0 and exp(d) at every d <= -tiny: the selection as arithmetic.
     """
-    d = x - base
+    d = jnp.minimum(x - base, 0)
     steep = jnp.asarray(-1.0 / float(jnp.finfo(x.dtype).tiny), x.dtype)
     terms = jnp.minimum(jnp.exp(d + rescue if rescue else d), d * steep)
     return classes.sum(terms) * jnp.exp(jnp.asarray(-rescue, x.dtype))
@@ -107,16 +133,31 @@ def _least(x: jax.Array) -> float:
     return float(jnp.finfo(x.dtype).min)
 
 
-def _batched_arithmetic(classes: Classes, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`_by_arithmetic` whose vmap is itself with one more leading axis.
+def _iota(x: jax.Array) -> jax.Array:
+    return jax.lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
+
+
+def _block_size(x: jax.Array, classes: Classes) -> int | None:
+    """The largest divisor of the number of classes that makes a block, if there is one."""
+    count = x.shape[classes.axis]
+    if count < _MANY or classes.axis != -1 or classes.narrow or typed_sharding(x):
+        return None
+    smallest, largest = _BLOCKS
+    return next((size for size in range(largest, smallest - 1, -1) if count % size == 0), None)
+
+
+def _on_cpu(classes: Classes, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The CPU's form, whose vmap is itself with one more leading axis.
 
     vmap's own rule would turn each `lax.cond` into a selection that runs both branches.
     """
-    reduce = custom_vmap(partial(_by_arithmetic, classes=classes))
+    size = _block_size(x, classes)
+    form = partial(_by_arithmetic, classes=classes) if size is None else partial(_by_blocks, classes=classes, size=size)
+    reduce = custom_vmap(form)
 
     @reduce.def_vmap
-    def _(size: int, batched: list[bool], batch: jax.Array) -> tuple[tuple[jax.Array, jax.Array], tuple[bool, bool]]:
-        del size, batched
-        return _batched_arithmetic(classes, batch), (True, True)
+    def _(axis_size: int, batched: list[bool], batch: jax.Array) -> tuple[tuple[jax.Array, jax.Array], tuple[bool, bool]]:
+        del axis_size, batched
+        return _on_cpu(classes, batch), (True, True)
 
     return reduce(x)

@@ -17,9 +17,10 @@ def transform(x: jax.Array, temperature: ArrayLike, soft_cap: ArrayLike | None) 
     if isinstance(temperature, jax.Array) or temperature != 1:
         finite = jnp.isfinite(x)
         x = jnp.where(finite, jnp.where(finite, x, 0) / temperature, x / jax.lax.stop_gradient(temperature))
+        x = jax.lax.optimization_barrier(x)  # as in `pin`
     if soft_cap is None:
         return x
     cap = _checks.as_option(soft_cap, "soft_cap", x.dtype, low=0, wanted="a positive number or None")
     finite = jnp.isfinite(x)
     capped = cap * jnp.tanh(jnp.where(finite, x, 0) / cap)
-    return jnp.where(finite, capped, jnp.where(x == jnp.inf, cap, x))
+    return jax.lax.optimization_barrier(jnp.where(finite, capped, jnp.where(x == jnp.inf, cap, x)))
