@@ -14,6 +14,8 @@ from .oracle import mp
 from .tolerance import assert_absolute, assert_close, assert_normwise, floats, log_size
 
 FLOATS = pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
+entropy_and_slope = jax.jit(jax.vmap(jax.value_and_grad(jaxinfo.entropy)))
+cross_entropy_and_slopes = jax.jit(jax.vmap(jax.value_and_grad(jaxinfo.cross_entropy, (0, 1))))
 
 
 def rows(scale: float, classes: int, seed: int = 0) -> np.ndarray:
@@ -25,7 +27,7 @@ def rows(scale: float, classes: int, seed: int = 0) -> np.ndarray:
 def test_entropy_at_every_scale(dtype: Any, classes: int) -> None:
     for scale in (0.0, 0.1, 1.0, 30.0, 1e4, 5e37):
         x = jnp.asarray(rows(scale, classes), dtype)
-        values, slopes = jax.jit(jax.vmap(jax.value_and_grad(jaxinfo.entropy)))(x)
+        values, slopes = entropy_and_slope(x)
         for n in range(3):
             value, slope = oracle.entropy(floats(x[n]))
             name = f"scale {scale}, V {classes}, row {n}"
@@ -61,8 +63,7 @@ def test_entropy_is_within_its_bounds(dtype: Any) -> None:
 def test_cross_entropy_and_its_gradients(dtype: Any, classes: int) -> None:
     for scale in (0.1, 1.0, 30.0, 1e4):
         p, q = jnp.asarray(rows(scale, classes, 2), dtype), jnp.asarray(rows(scale, classes, 3), dtype)
-        both = jax.jit(jax.vmap(jax.value_and_grad(jaxinfo.cross_entropy, (0, 1))))
-        values, (to_p, to_q) = both(p, q)
+        values, (to_p, to_q) = cross_entropy_and_slopes(p, q)
         for n in range(3):
             value, want_p, want_q = oracle.cross_entropy(floats(p[n]), floats(q[n]))
             name = f"scale {scale}, V {classes}, row {n}"

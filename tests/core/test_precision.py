@@ -67,6 +67,15 @@ def one_hot_loss(x: jax.Array, labels: jax.Array) -> jax.Array:
     return jaxinfo.softmax_cross_entropy(x, jax.nn.one_hot(labels, x.shape[-1], dtype=wide))
 
 
+def of_targets(t: jax.Array, x: jax.Array) -> jax.Array:
+    return jaxinfo.softmax_cross_entropy(x, t)
+
+
+@jax.jit
+def elements(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    return jaxinfo.log_softmax(x), jaxinfo.softmax(x), jaxinfo.logsumexp(x)
+
+
 LOSSES = [jaxinfo.softmax_cross_entropy, through_log_softmax, one_hot_loss]
 
 
@@ -75,7 +84,7 @@ LOSSES = [jaxinfo.softmax_cross_entropy, through_log_softmax, one_hot_loss]
 def test_label_losses_at_every_scale(dtype: Any, classes: int) -> None:
     for scale in SCALES:
         x = logits(scale, classes, dtype)
-        for loss in LOSSES:
+        for loss in LOSSES if classes in (2, 129, 1000) else LOSSES[:1]:
             check_labels(x, labels_of(x), loss, f"{loss.__name__}, scale {scale}, V {classes}")
 
 
@@ -87,7 +96,7 @@ def test_half_precision_logits_lose_nothing(dtype: Any, scale: float | str) -> N
         check_labels(x, labels_of(x), loss, f"{loss.__name__}, {dtype.__name__}, scale {scale}")
 
 
-@pytest.mark.parametrize("classes", [2, 129, 1000])
+@pytest.mark.parametrize("classes", [2, 257])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
 def test_confident_rows_keep_their_digits(dtype: Any, classes: int) -> None:
     margins = np.asarray([5, 10, 15, 17, 17.5, 20, 30, 38, 39, 40, 50, 60, 70, 80, 85, 86.5])
@@ -122,8 +131,7 @@ def test_terms_that_underflow_one_by_one_still_sum(margin: float) -> None:
 def test_log_softmax_and_softmax_elements(dtype: Any, scale: float | str) -> None:
     for classes in (2, 129, 1000):
         x = logits(scale, classes, dtype)
-        logs, probs = jax.jit(lambda x: (jaxinfo.log_softmax(x), jaxinfo.softmax(x)))(x)
-        lse = jax.jit(jaxinfo.logsumexp)(x)
+        logs, probs, lse = elements(x)
         for n in range(len(x)):
             r = oracle.row(floats(x[n]))
             assert r is not None
@@ -145,7 +153,7 @@ def test_soft_targets(dtype: Any, scale: float | str) -> None:
         weights[:, ::3] = 0.0
         t = jnp.asarray(weights / max(weights.sum(), 1e-30) * 5, dtype)
         values, slopes = value_and_slope(jaxinfo.softmax_cross_entropy, x, t)
-        to_targets = jax.jit(jax.grad(lambda t, x: jaxinfo.softmax_cross_entropy(x, t).sum()))(t, x)
+        _, to_targets = value_and_slope(of_targets, t, x)
         for n in range(len(x)):
             row, target = floats(x[n]), floats(t[n])
             r, (value, slope, to_t) = oracle.row(row), oracle.distribution_loss(row, target)
