@@ -12,8 +12,8 @@ from jaxinfo import _checks
 from jaxinfo._classes import Classes
 from jaxinfo._logratio import expm1_minus, graft
 from jaxinfo._measures import prepare_pair
-from jaxinfo._numerics import LogSum, normalise, settle
-from jaxinfo._pair import Pair, anchor, centred, slope_pair, value_pair
+from jaxinfo._normalise import LogSum, normalise, settle
+from jaxinfo._pair import Pair, anchor, centred, nan_where, slope_pair, value_pair
 
 _FAR = 80.0  # log ratios beyond this are taken from the other end: exp would overflow in float32
 
@@ -77,7 +77,7 @@ def _bound(w: jax.Array) -> jax.Array:
     inside = (w > 0) & (w < 1)
     safe = jnp.where(inside, w, 0.5)
     h = (-safe * jnp.log(safe) - (1 - safe) * jnp.log1p(-safe)) * (1 - 3 * jnp.finfo(w.dtype).eps)
-    return jnp.where(inside, h, jnp.where((w == 0) | (w == 1), 0, jnp.nan))
+    return jnp.where(inside, h, 0) + nan_where(~((w >= 0) & (w <= 1)), w.dtype)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(6,))
@@ -95,7 +95,7 @@ def _js_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Arra
     a, b, sum_a, sum_b, w, _ = primals
     t_a, t_b, _, _, t_w, _ = tangents
     out = _js(*primals, classes)
-    valid = jnp.where(jnp.isnan(out), jnp.nan, 1)
+    valid = 1 + nan_where(jnp.isnan(out), out.dtype)
     pair = slope_pair(a, b, sum_a, sum_b, classes)
     slope_a = _slope(a, b, pair, w, 1 - w, classes)
     slope_b = _slope(b, a, pair.swap(), 1 - w, w, classes)

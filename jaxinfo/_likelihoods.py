@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxinfo import _checks
 from jaxinfo._logratio import expm1_minus, graft
+from jaxinfo._pair import nan_where
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 # log 2 as a part of 12 bits, whose product with a binary exponent is exact in float32, and the rest.
@@ -127,7 +128,7 @@ def poisson_nll(
 
 def _gaussian(r: jax.Array, variance: jax.Array) -> jax.Array:
     """Return the loss of a residual r; r (r / variance) overflows only where the loss does."""
-    variance = variance + jnp.where(variance < 0, jnp.nan, 0)
+    variance = variance + nan_where(variance < 0, variance.dtype)
     spread = variance != 0
     safe, shift = jnp.where(spread, variance, 1), jnp.where(spread, r, 0)
     loss = 0.5 * (jnp.log(safe) + shift * (shift / safe)) + _HALF_LOG_TWO_PI
@@ -141,7 +142,7 @@ def _poisson(x: jax.Array, log_rate: jax.Array) -> jax.Array:
     near = delta <= 1
     plain = rate - x * (1 + jnp.where(rate == jnp.inf, 0, delta))
     deviance = jnp.where(near, x * expm1_minus(jnp.where(near, delta, 0)), plain)
-    return jnp.where(x == 0, rate, deviance + _best(x)) + jnp.where(x < 0, jnp.nan, 0)
+    return jnp.where(x == 0, rate, deviance + _best(x)) + nan_where(x < 0, x.dtype)
 
 
 @partial(_poisson.defjvp, symbolic_zeros=True)
@@ -149,7 +150,7 @@ def _poisson_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]
     """d loss = (e^eta - x) d eta + (digamma(x + 1) - eta) dx, with e^eta - x = x expm1(delta) where they are near."""
     (x, log_rate), (t_x, t_rate) = primals, tangents
     out = _poisson(x, log_rate)
-    invalid = jax.lax.stop_gradient(jnp.where(jnp.isnan(out), jnp.nan, 0))
+    invalid = nan_where(jnp.isnan(out), out.dtype)
     slope = jnp.zeros_like(out)
     if not isinstance(t_rate, SymbolicZero):
         delta = _log_rate_over_count(x, log_rate)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from jaxinfo._classes import Classes
 from jaxinfo._logratio import graft, log_ratio, probs_from, two_diff
-from jaxinfo._numerics import LogSum, log_probs
+from jaxinfo._normalise import LogSum, log_probs
 
 
 class Pair(NamedTuple):
@@ -80,6 +80,11 @@ def anchor(a: jax.Array, b: jax.Array, pair: Pair, classes: Classes) -> Anchored
     high, low = two_diff(jnp.where(both, b, 0), jnp.where(both, a, 0))
     rise = jnp.where(both, (high - high_at) + (low - low_at), d)
     return Anchored(level, graft(rise, jnp.where(jnp.isinf(pair.d), 0, pair.d)))
+
+
+def nan_where(bad: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """Return nan there and 0 elsewhere, to be added; a literal nan would trip `jax_debug_nans` where all is well."""
+    return 0 * jnp.where(bad, jnp.inf, 0).astype(dtype)
 
 
 def centred(p: jax.Array, flow: jax.Array, classes: Classes) -> jax.Array:

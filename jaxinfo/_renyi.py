@@ -1,5 +1,6 @@
 """The Renyi divergence of two distributions given by logits, continuous in its order from 0 to infinity."""
 
+import math
 from functools import partial
 
 import jax
@@ -10,9 +11,9 @@ from jaxtyping import Array, Bool, Float
 from jaxinfo import _checks
 from jaxinfo._classes import Classes
 from jaxinfo._measures import prepare_pair
-from jaxinfo._numerics import LogSum, normalise, settle
-from jaxinfo._pair import Pair, anchor, slope_pair, value_pair
-from jaxinfo._tilted import greatest_log_ratio, limit, log_tilt_of_p, log_tilt_of_q, tilt, to_order
+from jaxinfo._normalise import LogSum, normalise, settle
+from jaxinfo._pair import Pair, anchor, nan_where, slope_pair, value_pair
+from jaxinfo._tilted import from_limit, greatest_log_ratio, limit, log_tilt_of_p, log_tilt_of_q, tilt, to_order
 
 
 def renyi_divergence(
@@ -85,8 +86,8 @@ def _renyi(a: jax.Array, b: jax.Array, sum_a: LogSum, sum_b: LogSum, alpha: jax.
     value = jnp.where(near, close, -_log_sum_exp(_log_tilted(pair, s), classes) * per_s)
     value = jnp.where((order >= 1) & classes.any(pair.lacking()), jnp.inf, value)
     value = jnp.where(alpha == jnp.inf, greatest_log_ratio(pair, classes), value)
-    invalid = jnp.isnan(classes.sum(pair.d)) | jnp.isnan(alpha) | (alpha < 0)
-    return jnp.where(invalid, jnp.nan, jnp.maximum(value, 0))
+    invalid = classes.any(jnp.isnan(pair.d)) | jnp.isnan(alpha) | (alpha < 0)
+    return jnp.maximum(value, 0) + nan_where(invalid, value.dtype)
 
 
 @partial(_renyi.defjvp, symbolic_zeros=True)
@@ -95,7 +96,7 @@ def _renyi_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.A
     a, b, sum_a, sum_b, alpha = primals
     t_a, t_b, _, _, t_alpha = tangents
     out = _renyi(*primals, classes)
-    valid, finite = jnp.where(jnp.isnan(out), jnp.nan, 1), out < jnp.inf
+    valid, finite = 1 + nan_where(jnp.isnan(out), out.dtype), out < jnp.inf
     pair = slope_pair(a, b, sum_a, sum_b, classes)
     order, s = _within(alpha)
     value = jnp.where(finite & (alpha < jnp.inf), out, 0)
@@ -104,7 +105,7 @@ def _renyi_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.A
     if not (isinstance(t_a, SymbolicZero) and isinstance(t_alpha, SymbolicZero)):
         y = log_tilt_of_p(anchor(a, b, pair, classes), pair, value, s, classes)
         slope_a = -order * tilt(pair, y, s)
-        slope_a = jnp.where(alpha == jnp.inf, r_limit - pair.p, slope_a)
+        slope_a = jnp.where(alpha == jnp.inf, -from_limit(pair.p, r_limit, classes), slope_a)
         slope_a = valid * jnp.where(finite, slope_a, 0)
         slope_order = jnp.where(finite & (alpha < jnp.inf), classes.sum(to_order(pair, y, s)), 0)
         if not isinstance(t_a, SymbolicZero):
@@ -118,7 +119,8 @@ def _renyi_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.A
         gain = jnp.where(steep, pair.q - r, -pair.q * jnp.expm1(jnp.where(steep, 0, z)))
         nothing = ~finite & (alpha < 1)
         bounded = finite & (alpha < jnp.inf)
-        slope_b = jnp.where(bounded, gain, jnp.where(nothing, 0, pair.q - r_limit))
+        beyond = jnp.where(alpha == jnp.inf, from_limit(pair.q, r_limit, classes), pair.q - r_limit)
+        slope_b = jnp.where(bounded, gain, jnp.where(nothing, 0, beyond))
         slope = slope + classes.sum(valid * slope_b * t_b)
     return out, slope
 
@@ -136,11 +138,11 @@ def _terms(pair: Pair, alpha: jax.Array, s: jax.Array) -> jax.Array:
     near = (jnp.abs(d) <= 1) & (jnp.abs(s * d) <= 1)
     x = jnp.where(near, d, 0)
     # sum over k of (1 - s**(k + 1)) d**(k + 2) / (k + 2)!, out of which 1 - s = alpha is taken
-    power, geometric = jnp.full_like(x, 0.5), jnp.ones_like(s)
-    series = power
+    power, geometric, series = jnp.ones_like(x), jnp.ones_like(x), jnp.full_like(x, 0.5)
     for k in range(1, 12 if jnp.finfo(x.dtype).bits == 32 else 20):
-        power, geometric = power * x / (k + 2), 1 + s * geometric
-        series = series + power * geometric
+        power = power * x
+        geometric = power + s * x * geometric
+        series = series + geometric / float(math.factorial(k + 2))
     low = s > 0.5
     from_zero = (alpha * (p - q) - q * jnp.expm1(jnp.minimum(-alpha * d, 80))) / jnp.where(low, s, 1)
     steep = s * d > 1

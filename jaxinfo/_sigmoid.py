@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxinfo import _checks
+from jaxinfo._pair import nan_where
 
 
 def sigmoid_cross_entropy(
@@ -102,7 +103,7 @@ def _as_outcomes(targets: ArrayLike, dtype: jnp.dtype) -> jax.Array:
     t = _checks.as_targets(targets)
     if not jnp.issubdtype(t.dtype, jnp.integer):
         return t
-    return jnp.where((t == 0) | (t == 1), t.astype(dtype), jnp.nan)
+    return t.astype(dtype) + nan_where((t != 0) & (t != 1), dtype)
 
 
 def _as_pos_weight(weight: ArrayLike | None, x: jax.Array) -> jax.Array:

@@ -27,6 +27,13 @@ def limit(pair: Pair, order: jax.Array, alpha: jax.Array, classes: Classes) -> j
     return jnp.where(alpha == 1, pair.p, r / jnp.maximum(classes.sum(r), 1e-30))
 
 
+def from_limit(p: jax.Array, r: jax.Array, classes: Classes) -> jax.Array:
+    """Return p - r; where p is a multiple of r wherever that is, as minus r times what p has elsewhere."""
+    on, elsewhere = r > 0, classes.sum(jnp.where(r > 0, 0, p))
+    multiple = classes.sum(jnp.where(on, p, 0)) > 0
+    return jnp.where(on & multiple, -r * elsewhere, p - r)
+
+
 def log_tilt_of_p(d: Anchored, pair: Pair, value: jax.Array, s: jax.Array, classes: Classes) -> jax.Array:
     """Return log(r / p) / s = d + D; -inf where q is absent, 0 where p is."""
     gone, here = pair.lacking(), ~(pair.absent() | pair.lacking())
