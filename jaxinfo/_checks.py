@@ -152,7 +152,9 @@ def check_number(value: object, name: str, *, low: float = -math.inf, high: floa
         raise ValueError(f"`{name}` must be {wanted}, got {value!r}.")
 
 
-def as_option(value: ArrayLike, name: str, dtype: jnp.dtype, *, low: float, wanted: str, high: float = math.inf) -> ArrayLike:
+def as_option(
+    value: ArrayLike, name: str, dtype: jnp.dtype, *, low: float, wanted: str, high: float = math.inf
+) -> ArrayLike:
     """Return a scalar option: a Python number checked against [low, high], or a scalar array in `dtype`.
 
     Raises:

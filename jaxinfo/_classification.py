@@ -5,7 +5,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxinfo import _checks
 from jaxinfo._cross_entropy import acts, distribution_terms, label_terms, weighted_surprise
-from jaxinfo._numerics import include, normalise, prepare, settle
+from jaxinfo._normalise import include, normalise, prepare, settle
 from jaxinfo._transform import transform
 
 
@@ -102,7 +102,11 @@ def softmax_cross_entropy(
 
 
 def nll(
-    log_probs: Float[Array, "..."], labels: Int[Array, "..."], *, axis: int = -1, where: Bool[Array, "..."] | None = None
+    log_probs: Float[Array, "..."],
+    labels: Int[Array, "..."],
+    *,
+    axis: int = -1,
+    where: Bool[Array, "..."] | None = None,
 ) -> Float[Array, "..."]:
     r"""Negative log-likelihood of the labels under given log-probabilities, per example, in nats.
 

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 
 from jaxinfo._classes import Classes
 from jaxinfo._logratio import refined_probs
-from jaxinfo._numerics import LogSum, attach_logsumexp, attach_probs, log_probs, surprise
+from jaxinfo._normalise import LogSum, attach_logsumexp, attach_probs, log_probs, surprise
 
 
 class Terms(NamedTuple):
@@ -89,7 +89,7 @@ def _weighted_surprise_jvp(classes: Classes, primals: tuple, tangents: tuple) ->
     t_x, _, t_terms = tangents
     out = weighted_surprise(*primals, classes)
     p = attach_probs(x, jax.lax.stop_gradient(log_sum.p(x)), classes)
-    rates, slope, at_label = [jnp.zeros_like(out)], jnp.zeros((), x.dtype), None
+    rates, slope, at_label = [jnp.zeros_like(out)], jnp.zeros((), x.dtype), jnp.zeros((), x.dtype)
     if terms.z_loss is not None:
         log_z_x = attach_logsumexp(x, log_sum.total(), jax.lax.stop_gradient(p), classes)
         slope = 2 * terms.z_loss * log_z_x
@@ -110,7 +110,8 @@ def _weighted_surprise_jvp(classes: Classes, primals: tuple, tangents: tuple) ->
         refined = refined_probs(x, log_p, log_sum)
         of_mass = (classes.sum(terms.mass) - terms.mass) * refined + terms.mass * jnp.expm1(log_p)
         slope = slope + of_mass
-        at_label = None if at_label is None else at_label + classes.pick(of_mass, terms.labels)
+        if terms.labels is not None:
+            at_label = at_label + classes.pick(of_mass, terms.labels)
         if _moves(t_terms.mass):
             absent = (terms.mass == 0) & (log_p == -jnp.inf)
             surprises = jnp.where(absent, 0, 0 - jnp.where(absent, 0, log_p))
@@ -121,10 +122,10 @@ def _weighted_surprise_jvp(classes: Classes, primals: tuple, tangents: tuple) ->
 
 
 def _directional(
-    slope: jax.Array, at_label: jax.Array | None, t: jax.Array, labels: jax.Array | None, classes: Classes
+    slope: jax.Array, at_label: jax.Array, t: jax.Array, labels: jax.Array | None, classes: Classes
 ) -> jax.Array:
     """Return sum_j slope_j t_j, with the slope at the label replaced by `at_label`."""
-    if labels is None or at_label is None:
+    if labels is None:
         return classes.sum(slope * t)
     others, there = classes.split(t, labels)
     return classes.sum(slope * others) + at_label * there

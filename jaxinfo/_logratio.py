@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxinfo._classes import Classes
-from jaxinfo._numerics import LogSum
+from jaxinfo._normalise import LogSum
 
 
 class LogRatio(NamedTuple):
@@ -92,7 +92,9 @@ def two_diff(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     return high, jnp.where(jnp.abs(high) < bound, low, 0)
 
 
-def _centre_then_normalise(a: jax.Array, b: jax.Array, log_p: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
+def _centre_then_normalise(
+    a: jax.Array, b: jax.Array, log_p: jax.Array, classes: Classes
+) -> tuple[jax.Array, jax.Array]:
     """Return u = b - a less its mean under p, and c = log sum p exp(u); c is inf where no class anchors u.
 
     u is first anchored at p's likeliest class, exactly, so that a pure shift leaves 0.

@@ -10,12 +10,10 @@ from jaxtyping import Array, Bool, Float
 from jaxinfo import _checks
 from jaxinfo._classes import Classes
 from jaxinfo._logratio import expm1_minus, log_ratio, probs_from, refined_probs
-from jaxinfo._numerics import LogSum, include, log_probs, normalise, pin, prepare, settle, surprise
+from jaxinfo._normalise import LogSum, include, log_probs, normalise, pin, prepare, settle, surprise
 
 
-def entropy(
-    p: Float[Array, "..."], *, axis: int = -1, where: Bool[Array, "..."] | None = None
-) -> Float[Array, "..."]:
+def entropy(p: Float[Array, "..."], *, axis: int = -1, where: Bool[Array, "..."] | None = None) -> Float[Array, "..."]:
     r"""Entropy of the distribution softmax(p), in nats.
 
     .. math:: H(P) = -\sum_j p_j \log p_j
@@ -161,7 +159,7 @@ def perplexity(cross_entropy: Float[Array, "..."]) -> Float[Array, "..."]:
 def prepare_pair(
     p: Array, q: Array, axis: int, where: Array | None
 ) -> tuple[jax.Array, jax.Array, Classes, jax.Array | None]:
-    """Check two distributions' logits; return both in one dtype, excluded classes at -inf, and the rows that count."""
+    """Return two distributions' logits, checked: both in one dtype, excluded classes at -inf, and the rows that count."""
     a, classes, where = prepare(p, axis, where, "p")
     b = pin(_checks.as_float_array(q, "q"), "q")
     _checks.check_same_shape(b, a.shape, name="q", of="p")

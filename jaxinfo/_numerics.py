@@ -1,15 +1,12 @@
 """logsumexp, log_softmax, softmax and logits_from_probs: what the measures and losses are made of."""
 
-from functools import partial
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxinfo import _checks
 from jaxinfo._classes import Classes
-from jaxinfo._rows import centre, shift_and_log_sum
+from jaxinfo._normalise import attach_logsumexp, attach_probs, include, log_probs, normalise, prepare
 
 
 def logsumexp(
@@ -158,145 +155,8 @@ def logits_from_probs(probs: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(positive, jnp.log(jnp.where(positive, probs, 1)), -jnp.inf)
 
 
-def prepare(
-    logits: Array, axis: int, where: Array | None, name: str = "logits", mesh_axis: object = None
-) -> tuple[jax.Array, Classes, jax.Array | None]:
-    """Check `logits`, `axis` and `where`; return them in the compute dtype and in canonical form."""
-    x = _checks.as_float_array(logits, name)
-    narrow = jnp.asarray(logits).dtype != x.dtype
-    classes = Classes(_checks.canonical_axis(axis, x.ndim, name), mesh_axis, narrow)
-    return pin(logits, name), classes, _checks.as_where(where, x.shape, of=name)
-
-
-def pin(logits: Array, name: str) -> jax.Array:
-    """Return `logits` in the compute dtype, as values that every use of them shares.
-
-    Inside jit XLA may compute them anew for each use, with other roundings (a contracted multiplication, one
-    library's tanh or another's): the largest logit is then no longer equal to the maximum, and what rests
-    on their difference is off by a unit in the last place of the *logits*. The barrier forbids that.
-    """
-    return _checks.as_float_array(jax.lax.optimization_barrier(jnp.asarray(logits)), name)
-
-
-def include(x: jax.Array, where: jax.Array | None, classes: Classes) -> tuple[jax.Array, jax.Array | None]:
-    """Return `x` with excluded elements at -inf, and which rows (axis kept) have any included.
-
-    A row without any is filled with zeros: its loss is then finite and its derivative too, so that the
-    caller's selection of 0 for it leaves no nan behind, whatever the row held.
-    """
-    if where is None:
-        return x, None
-    counted = where if where.shape[classes.axis] == 1 else classes.any(where)
-    outside = jnp.where(counted, -jnp.inf, 0).astype(x.dtype)
-    return jax.lax.select(*jnp.broadcast_arrays(where, x, outside)), counted
-
-
-def settle(values: jax.Array, counted: jax.Array | None, classes: Classes) -> jax.Array:
-    """Drop the class axis, with 0 for the rows in which nothing is included."""
-    return jnp.squeeze(values if counted is None else jnp.where(counted, values, 0), classes.axis)
-
-
-class LogSum(NamedTuple):
-    """log sum exp of each row as m + l, the axis kept: its maximum, and the log of the shifted sum.
-
-    A value without a derivative of its own. Whoever takes it beside x is a function of x alone and says
-    in its rule how it depends on x: a loss normalises its logits once, whatever its value and its
-    derivatives of any order then make of them.
-
-    Attributes:
-        m: the maximum.
-        l: log sum exp(x - m).
-    """
-
-    m: jax.Array
-    l: jax.Array  # noqa: E741
-
-    def log_p(self, x: jax.Array) -> jax.Array:
-        """Return log softmax at the elements `x` of the rows."""
-        return centre(x, self.m) - self.l
-
-    def p(self, x: jax.Array) -> jax.Array:
-        """Return softmax at the elements `x` of the rows, from the exponentials that were summed."""
-        return jnp.minimum(jnp.exp(x - jnp.minimum(self.m, float(jnp.finfo(x.dtype).max))), 1) * jnp.exp(-self.l)
-
-    def total(self) -> jax.Array:
-        """Return m + l."""
-        return jnp.where(self.m == jnp.inf, jnp.inf, self.m + self.l)
-
-
-def normalise(x: jax.Array, classes: Classes, bad: jax.Array | None = None) -> LogSum:
-    """Return the log-normaliser of `x`, nan in the rows told `bad`: all that is made of them is nan then."""
-    m, log_sum = shift_and_log_sum(jax.lax.stop_gradient(x), classes)
-    return LogSum(m, log_sum if bad is None else jnp.where(bad, jnp.nan, log_sum))
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def log_probs(x: jax.Array, log_sum: LogSum, classes: Classes) -> jax.Array:
-    """Return log softmax(x), with its derivative."""
-    del classes
-    return log_sum.log_p(x)
-
-
-@log_probs.defjvp
-def _log_probs_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    log_p = log_probs(*primals, classes)
-    return log_p, _log_softmax_slope(log_p, tangents[0], classes)
-
-
-@partial(jax.checkpoint, static_argnums=(2,), prevent_cse=False)
-def _log_softmax_slope(log_p: jax.Array, t: jax.Array, classes: Classes) -> jax.Array:
-    """d log p_i = (1 - p_i) t_i - sum_{j != i} p_j t_j, from log p alone, which is all that is kept.
-
-    With u = p t the last sum is written sum_j u_j - u_i, so that for a one-hot tangent or cotangent it is
-    exactly 0 at i, and 1 - p_i = -expm1(log p_i) keeps its digits: a confident class loses none.
-    """
-    u = jnp.exp(log_p) * t
-    return -jnp.expm1(log_p) * t + (u - classes.sum(u))
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def attach_probs(x: jax.Array, probs: jax.Array, classes: Classes) -> jax.Array:
-    del x, classes
-    return probs
-
-
-@attach_probs.defjvp
-def _attach_probs_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    probs = attach_probs(*primals, classes)
-    return probs, probs * (tangents[0] - classes.sum(probs * tangents[0]))
-
-
-def surprise(
-    weights: jax.Array, x: jax.Array, log_sum: LogSum, classes: Classes, absent: jax.Array | None = None
-) -> jax.Array:
-    """Return sum_j -w_j log p_j with 0 (-inf) = 0, or the classes told `absent` left out.
-
-    A log p beyond the largest float may have a product with w that is not: it is taken at half scale.
-    """
-    log_p = log_sum.log_p(x)
-    absent = (weights == 0) & (log_p == -jnp.inf) if absent is None else absent
-    beyond = (log_p == -jnp.inf) & (x > -jnp.inf) & ~absent
-    half = jnp.where(beyond, log_sum.m / 2, 0) - jnp.where(beyond, x / 2, 0)
-    terms = weights * jnp.where(absent | beyond, 0, 0 - log_p)
-    return classes.sum(jnp.where(absent, 0, jnp.where(beyond, 2 * (weights * half), terms)))
-
-
 def _logsumexp(x: jax.Array, classes: Classes) -> jax.Array:
     log_sum = normalise(x, classes)
     empty = log_sum.l == -jnp.inf
     probs = jnp.where(empty, 0, jnp.exp(log_sum._replace(l=jnp.where(empty, 0, log_sum.l)).log_p(x)))
     return attach_logsumexp(x, log_sum.total(), jax.lax.stop_gradient(probs), classes)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(3,))
-def attach_logsumexp(x: jax.Array, value: jax.Array, probs: jax.Array, classes: Classes) -> jax.Array:
-    """Return `value`, which is log sum exp(x), with its gradient `probs`."""
-    del x, probs, classes
-    return value
-
-
-@attach_logsumexp.defjvp
-def attach_logsumexp_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    x, value, probs = primals
-    slope = classes.sum(attach_probs(x, probs, classes) * tangents[0])
-    return attach_logsumexp(x, value, probs, classes), slope

@@ -28,16 +28,14 @@ _MANY = 8192  # classes from which blocks pay
 
 
 def shift_and_log_sum(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
-    """Return the maximum m of `x` (at least the lowest float) over the classes and l = log sum exp(x - m), both with the axis kept.
+    """Return the maximum m of `x` over the classes and l = log sum exp(x - m), both with the axis kept.
 
-    l is -inf where all of `x` is -inf, 0 where exactly one element is +inf, nan where two
-    are, or one is nan. Not differentiable by itself: each caller states its derivative.
+    m is at least the lowest float. l is -inf where all of `x` is -inf, 0 where exactly one element is +inf,
+    nan where two are, or one is nan. Not differentiable by itself: each caller states its derivative.
     """
     if classes.mesh_axis is not None:
         return _by_selection(x, classes)
-    return jax.lax.platform_dependent(
-        x, cpu=partial(_on_cpu, classes), default=partial(_by_selection, classes=classes)
-    )
+    return jax.lax.platform_dependent(x, cpu=partial(_on_cpu, classes), default=partial(_by_selection, classes=classes))
 
 
 def centre(x: jax.Array, m: jax.Array) -> jax.Array:
@@ -53,7 +51,7 @@ def centre(x: jax.Array, m: jax.Array) -> jax.Array:
 
 
 def _by_selection(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
-    """The obvious form: sums over the elements below the maximum, and a count of those at it."""
+    """Return it by the obvious form: sums over the elements below the maximum, and a count of those at it."""
     m = classes.max(x, least=_least(x))
     d = centre(x, m)
     at_top = d == 0
@@ -67,7 +65,7 @@ def _by_selection(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]
 
 
 def _by_blocks(x: jax.Array, classes: Classes, size: int) -> tuple[jax.Array, jax.Array]:
-    """The same from sums over blocks of `size` classes, the last axis being theirs."""
+    """Return the same from sums over blocks of `size` classes, the last axis being theirs."""
     blocks = (*x.shape[:-1], x.shape[-1] // size, size)
     x_blocks = x.reshape(blocks)
     peaks = jnp.max(x_blocks, axis=-1, initial=_least(x))
@@ -85,7 +83,7 @@ def _by_blocks(x: jax.Array, classes: Classes, size: int) -> tuple[jax.Array, ja
 
 
 def _by_arithmetic(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
-    """The same from plain sums.
+    """Return the same from plain sums.
 
     XLA's CPU maximum may step over a nan; the sum of exponentials never does, so it decides.
     """
@@ -118,7 +116,7 @@ def _rescued(rest: jax.Array, x: jax.Array, base: jax.Array, classes: Classes) -
 
 
 def _sum_below_top(x: jax.Array, base: jax.Array, classes: Classes, rescue: float = 0.0) -> jax.Array:
-    """Sum exp(x - base) over the elements with x < base.
+    """Return the sum of exp(x - base) over the elements with x < base.
 
     ``min(exp(d), -d / tiny)`` is 0 at d = 0 and exp(d) at every d <= -tiny: the selection as arithmetic.
     """
@@ -129,7 +127,7 @@ def _sum_below_top(x: jax.Array, base: jax.Array, classes: Classes, rescue: floa
 
 
 def _least(x: jax.Array) -> float:
-    """The lowest finite float: as the maximum of a row of -inf it keeps -inf - (-inf), a nan, from coming up."""
+    """Return the lowest finite float: as the maximum of a row of -inf it keeps -inf - (-inf), a nan, from coming up."""
     return float(jnp.finfo(x.dtype).min)
 
 
@@ -138,7 +136,7 @@ def _iota(x: jax.Array) -> jax.Array:
 
 
 def _block_size(x: jax.Array, classes: Classes) -> int | None:
-    """The largest divisor of the number of classes that makes a block, if there is one."""
+    """Return the largest divisor of the number of classes that makes a block, if there is one."""
     count = x.shape[classes.axis]
     if count < _MANY or classes.axis != -1 or classes.narrow or typed_sharding(x):
         return None
@@ -147,7 +145,7 @@ def _block_size(x: jax.Array, classes: Classes) -> int | None:
 
 
 def _on_cpu(classes: Classes, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The CPU's form, whose vmap is itself with one more leading axis.
+    """Return it by the CPU's form, whose vmap is itself with one more leading axis.
 
     vmap's own rule would turn each `lax.cond` into a selection that runs both branches.
     """
@@ -156,8 +154,8 @@ def _on_cpu(classes: Classes, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     reduce = custom_vmap(form)
 
     @reduce.def_vmap
-    def _(axis_size: int, batched: list[bool], batch: jax.Array) -> tuple[tuple[jax.Array, jax.Array], tuple[bool, bool]]:
-        del axis_size, batched
+    def _(size: int, batched: list[bool], batch: jax.Array) -> tuple[tuple[jax.Array, ...], tuple[bool, ...]]:
+        del size, batched
         return _on_cpu(classes, batch), (True, True)
 
     return reduce(x)
