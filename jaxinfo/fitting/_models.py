@@ -57,13 +57,11 @@ class Measures(NamedTuple):
 
     Attributes:
         entropy: H(P) of the classes given the distinct feature rows.
-        cross_entropy: H(P, Q).
         kl: KL(P || Q), summed from non-negative terms, not as a difference.
         accuracy: share of examples whose class is the likeliest.
     """
 
     entropy: float
-    cross_entropy: float
     kl: float
     accuracy: float
 
@@ -115,7 +113,6 @@ def measure(model: Model, params: Any) -> Measures:
         hits = jnp.sum(jnp.take_along_axis(counts, likeliest[:, None], axis=-1))
         return (
             mean(entropy(p), weights=weights),
-            mean(softmax_cross_entropy(logits, counts / weights[:, None]), weights=weights),
             mean(kl_divergence(p, logits), weights=weights),
             hits / jnp.sum(weights),
         )
