@@ -133,7 +133,7 @@ def kl_divergence(
 
 
 def to_bits(nats: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Convert nats to bits: divide by log 2.
+    """Return nats in bits: divided by log 2.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -159,11 +159,10 @@ def perplexity(cross_entropy: Float[Array, "..."]) -> Float[Array, "..."]:
 def prepare_pair(
     p: Array, q: Array, axis: int, where: Array | None
 ) -> tuple[jax.Array, jax.Array, Classes, jax.Array | None]:
-    """Return two distributions' logits, checked: both in one dtype, excluded classes at -inf, and the rows that count."""
+    """Return two distributions' logits, checked: in one dtype, excluded classes at -inf, and the rows that count."""
     a, classes, where = prepare(p, axis, where, "p")
-    b = pin(_checks.as_float_array(q, "q"), "q")
-    _checks.check_same_shape(b, a.shape, name="q", of="p")
-    a, b = _checks.promote(a, b)
+    _checks.check_same_shape(_checks.as_float_array(q, "q"), a.shape, name="q", of="p")
+    a, b = _checks.promote(a, pin(q, "q"))
     (a, counted), (b, _) = include(a, where, classes), include(b, where, classes)
     return a, b, classes, counted
 

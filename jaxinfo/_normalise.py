@@ -104,7 +104,7 @@ def _log_probs_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[j
 
 @partial(jax.checkpoint, static_argnums=(2,), prevent_cse=False)
 def _log_softmax_slope(log_p: jax.Array, t: jax.Array, classes: Classes) -> jax.Array:
-    """d log p_i = (1 - p_i) t_i - sum_{j != i} p_j t_j, from log p alone, which is all that is kept.
+    """Return d log p_i = (1 - p_i) t_i - sum_{j != i} p_j t_j, from log p alone, which is all that is kept.
 
     With u = p t the last sum is written sum_j u_j - u_i, so that for a one-hot tangent or cotangent it is
     exactly 0 at i, and 1 - p_i = -expm1(log p_i) keeps its digits: a confident class loses none.
