@@ -72,7 +72,7 @@ def _by_blocks(x: jax.Array, classes: Classes, size: int) -> tuple[jax.Array, ja
     m = jnp.max(peaks, axis=-1, keepdims=True)
     base = jnp.minimum(m, -_least(x))
     sums = jnp.sum(jnp.exp(x_blocks - base[..., None]), axis=-1)
-    top = jnp.argmax(peaks, axis=-1, keepdims=True)
+    top = jnp.expand_dims(jax.lax.argmax(peaks, peaks.ndim - 1, jnp.int32), -1)
     others = jnp.sum(jnp.where(_iota(sums) == top, 0, sums), axis=-1, keepdims=True)
     top_block = jnp.take_along_axis(x_blocks, top[..., None], axis=-2)[..., 0, :]
     at_top = top_block >= base
