@@ -1,7 +1,7 @@
 """The losses of classification: softmax_cross_entropy and nll."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Integer
 
 from jaxinfo import _checks
 from jaxinfo._cross_entropy import acts, distribution_terms, label_terms, weighted_surprise
@@ -11,7 +11,7 @@ from jaxinfo._transform import transform
 
 def softmax_cross_entropy(
     logits: Float[Array, "..."],
-    targets: Int[Array, "..."] | Float[Array, "..."],
+    targets: Integer[Array, "..."] | Float[Array, "..."],
     *,
     axis: int = -1,
     where: Bool[Array, "..."] | None = None,
@@ -103,7 +103,7 @@ def softmax_cross_entropy(
 
 def nll(
     log_probs: Float[Array, "..."],
-    labels: Int[Array, "..."],
+    labels: Integer[Array, "..."],
     *,
     axis: int = -1,
     where: Bool[Array, "..."] | None = None,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jax.scipy.special import digamma, gammaln
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Integer
 
 from jaxinfo import _checks
 from jaxinfo._logratio import expm1_minus, graft
@@ -71,7 +71,7 @@ def gaussian_nll(
 
 
 def poisson_nll(
-    x: Int[Array, "..."] | Float[Array, "..."],
+    x: Integer[Array, "..."] | Float[Array, "..."],
     log_rate: Float[Array, "..."],
     *,
     where: Bool[Array, "..."] | None = None,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Integer
 
 from jaxinfo import _checks
 from jaxinfo._pair import nan_where
@@ -13,7 +13,7 @@ from jaxinfo._pair import nan_where
 
 def sigmoid_cross_entropy(
     logits: Float[Array, "..."],
-    targets: Int[Array, "..."] | Float[Array, "..."],
+    targets: Integer[Array, "..."] | Float[Array, "..."],
     *,
     where: Bool[Array, "..."] | None = None,
     pos_weight: float | Float[Array, "..."] | None = None,
