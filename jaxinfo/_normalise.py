@@ -136,7 +136,8 @@ def surprise(
     absent = (weights == 0) & (log_p == -jnp.inf) if absent is None else absent
     beyond = (log_p == -jnp.inf) & (x > -jnp.inf) & ~absent
     half = jnp.where(beyond, log_sum.m / 2, 0) - jnp.where(beyond, x / 2, 0)
-    terms = weights * jnp.where(absent | beyond, 0, 0 - log_p)
+    underflown = (weights == 0) & (log_p == -jnp.inf) & ~absent  # a weight too small for a float, yet not 0
+    terms = jnp.where(underflown, jnp.inf, weights * jnp.where(absent | beyond | underflown, 0, 0 - log_p))
     return classes.sum(jnp.where(absent, 0, jnp.where(beyond, 2 * (weights * half), terms)))
 
 
