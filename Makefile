@@ -1,6 +1,7 @@
 # The jobs of the workshop, all in the environment .venv: the default Python with the oldest supported dependencies,
 # so that what works here works with newer ones; `readme` tries the newest. `make check` is what CI runs.
 
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := check
