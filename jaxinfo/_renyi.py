@@ -13,7 +13,17 @@ from jaxinfo._classes import Classes
 from jaxinfo._measures import prepare_pair
 from jaxinfo._normalise import LogSum, normalise, settle
 from jaxinfo._pair import Pair, anchor, nan_where, slope_pair, value_pair
-from jaxinfo._tilted import from_limit, greatest_log_ratio, limit, log_tilt_of_p, log_tilt_of_q, tilt, to_order
+from jaxinfo._tilted import (
+    from_limit,
+    greatest_log_ratio,
+    limit,
+    log_sum_exp,
+    log_tilt_of_p,
+    log_tilt_of_q,
+    log_tilted,
+    tilt,
+    to_order,
+)
 
 
 def renyi_divergence(
@@ -83,7 +93,7 @@ def _renyi(a: jax.Array, b: jax.Array, sum_a: LogSum, sum_b: LogSum, alpha: jax.
     near = (jnp.abs(s * z) < 0.5) | (s == 0)
     per_s = 1 / jnp.where(s == 0, 1, s)
     close = jnp.where(s == 0, z, -jnp.log1p(jnp.where(near, -s * z, 0)) * per_s)
-    value = jnp.where(near, close, -_log_sum_exp(_log_tilted(pair, s), classes) * per_s)
+    value = jnp.where(near, close, -log_sum_exp(log_tilted(pair, s), classes) * per_s)
     value = jnp.where((order >= 1) & classes.any(pair.lacking()), jnp.inf, value)
     value = jnp.where(alpha == jnp.inf, greatest_log_ratio(pair, classes), value)
     invalid = classes.any(jnp.isnan(pair.d)) | jnp.isnan(alpha) | (alpha < 0)
@@ -153,16 +163,3 @@ def _terms(pair: Pair, alpha: jax.Array, s: jax.Array) -> jax.Array:
     here = jnp.where(near, alpha * p * x * x * series, jnp.where(low, from_zero, from_one))
     alone = jnp.where(s > 0, p * alpha / jnp.where(s > 0, s, 1), 0)
     return jnp.where(pair.absent(), q, jnp.where(pair.lacking(), alone, here))
-
-
-def _log_tilted(pair: Pair, s: jax.Array) -> jax.Array:
-    """Return log p**alpha q**s."""
-    both = ~(pair.absent() | (pair.d == -jnp.inf))
-    return jnp.where(both, jnp.where(both, pair.log_p, 0) + s * jnp.where(both, pair.d, 0), -jnp.inf)
-
-
-def _log_sum_exp(x: jax.Array, classes: Classes) -> jax.Array:
-    top = classes.max(x)
-    top = jnp.where(top == -jnp.inf, 0, top)
-    total = classes.sum(jnp.exp(x - top))
-    return jnp.where(total == 0, -jnp.inf, top + jnp.log(jnp.where(total == 0, 1, total)))

@@ -14,6 +14,20 @@ from jaxinfo._logratio import graft
 from jaxinfo._pair import Anchored, Pair
 
 
+def log_tilted(pair: Pair, s: jax.Array) -> jax.Array:
+    """Return log p**alpha q**s."""
+    both = ~(pair.absent() | (pair.d == -jnp.inf))
+    return jnp.where(both, jnp.where(both, pair.log_p, 0) + s * jnp.where(both, pair.d, 0), -jnp.inf)
+
+
+def log_sum_exp(x: jax.Array, classes: Classes) -> jax.Array:
+    """Return log sum exp(x), a value; -inf where all of `x` is."""
+    top = classes.max(x)
+    top = jnp.where(top == -jnp.inf, 0, top)
+    total = classes.sum(jnp.exp(x - top))
+    return jnp.where(total == 0, -jnp.inf, top + jnp.log(jnp.where(total == 0, 1, total)))
+
+
 def greatest_log_ratio(pair: Pair, classes: Classes) -> jax.Array:
     """Return the largest log p/q."""
     return classes.max(jnp.where(pair.absent(), -jnp.inf, -pair.d))
@@ -44,7 +58,8 @@ def log_tilt_of_p(d: Anchored, pair: Pair, value: jax.Array, s: jax.Array, class
     level = jnp.log1p(jnp.where(near, total, 0)) / jnp.where(at_one, 1, s)
     level = jnp.where(at_one, classes.sum(p * jnp.where(here, rise, 0)), level)
     plain = jnp.where(here, pair.d, 0) + value
-    exact = jnp.where(near, jnp.where(here, rise, 0) - level, plain)
+    far = (_log_r(pair, s, classes) - jnp.where(here, pair.log_p, 0)) / jnp.where(at_one, 1, s)
+    exact = jnp.where(near, jnp.where(here, rise, 0) - level, far)
     return jnp.where(here, graft(jax.lax.stop_gradient(exact), plain), jnp.where(gone, -jnp.inf, 0))
 
 
@@ -58,8 +73,17 @@ def log_tilt_of_q(d: Anchored, pair: Pair, value: jax.Array, alpha: jax.Array, c
     near = jnp.abs(total) < 0.5
     plain = (1 - alpha) * value - alpha * jnp.where(here, pair.d, 0)
     exact = alpha * jnp.where(here, rise, 0) - jnp.log1p(jnp.where(near, total, 0))
-    exact = jax.lax.stop_gradient(jnp.where(near, exact, plain))
+    far = _log_r(pair, 1 - alpha, classes) - jnp.where(here, pair.log_q, 0)
+    exact = jax.lax.stop_gradient(jnp.where(near, exact, far))
     return jnp.where(here, graft(exact, plain), jnp.where(gone, -jnp.inf, 0))
+
+
+def _log_r(pair: Pair, s: jax.Array, classes: Classes) -> jax.Array:
+    """Return log r, a value, 0 where r is."""
+    terms = jax.lax.stop_gradient(log_tilted(pair, s))
+    total = log_sum_exp(terms, classes)
+    gone = (terms == -jnp.inf) | (total == -jnp.inf)
+    return jnp.where(gone, 0, jnp.where(gone, 0, terms) - jnp.where(gone, 0, total))
 
 
 def tilt(pair: Pair, y: jax.Array, s: jax.Array) -> jax.Array:
