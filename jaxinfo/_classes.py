@@ -72,7 +72,7 @@ class Classes:
             here = (local >= 0) & (local < x.shape[self.axis])
             picked = jnp.take_along_axis(x, jnp.where(here, local, 0), axis=self.axis)
             picked = jax.lax.psum(jnp.where(here, picked, 0), self.mesh_axis)
-        return jnp.where(labels < 0, jnp.nan, picked)
+        return picked * jnp.where(labels < 0, jnp.nan, 1).astype(x.dtype)  # a factor: nan in the derivative too
 
     def split(self, t: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return `t` with 0 at each label, and what stood there, the axis kept; linear in `t`.
