@@ -12,8 +12,9 @@ do not edit. `tests/test_conformance.py` holds jaxinfo to every row.
 
 `✓` right in value, reverse-mode gradient, forward mode and Hessian, as far as the row asks for them and the library
 has the mode. Otherwise what it answered instead: a plain number is a value, `∇` a reverse-mode gradient, `→` one by
-forward mode (where it differs), `H` a Hessian, of which the first three elements are shown; "1e-2 off" is the largest
-error in units of the largest right element. `-`: no such function or option.
+forward mode (where it differs), `H` a Hessian, of which the first three elements are shown; "off" is the largest error,
+of values relative to themselves, of derivatives relative to the largest right element. What is not shown was right.
+`-`: no such function or option.
 
 Right answers are closed forms, or sixty-digit figures for the very float32 numbers given. Each element may be off by
 1e-5 of itself (84 eps of float32; more where the row says so), gradients of KL by 1e-5 of the row's largest. A library
@@ -54,7 +55,11 @@ def cell(verdict: dict[str, Any]) -> str:
 
 
 def _off(error: float | None) -> str:
-    return f" ({error:.0e} off)" if error else ""
+    """Return the error as a percentage down to 1 %, then as a power of ten, as a factor beyond 10."""
+    if not error:
+        return ""
+    shown = f"{error:.0e}" if error < 0.01 else f"{100 * error:.0f} %" if error < 10 else f"{error:.0f} times"
+    return f" ({shown} off)"
 
 
 def _right(want: dict[str, Any]) -> str:
