@@ -7,34 +7,41 @@ import pytest
 
 import jaxinfo
 
-from .transforms import FUNCTIONS, Function, N, Q, T, V, X, Y, assert_same, forms
+from .transforms import FUNCTIONS, Function, Q, T, V, X, Y, assert_same
 
 every_function = pytest.mark.parametrize(("f", "arguments"), FUNCTIONS.values(), ids=FUNCTIONS.keys())
 
 
 @every_function
 def test_eager_is_jit_is_vmap_is_the_loop(f: Function, arguments: tuple[jax.Array, ...]) -> None:
-    jitted = jax.jit(lambda *args: forms(f, *args))(*arguments)
-    assert_same(f(*arguments), jitted[0], "eager")
-
-    one = jax.jit(f)
-    assert_same(jnp.stack([one(*(a[n] for a in arguments)) for n in range(N)]), jitted[0], "loop")
-    assert_same(jax.jit(jax.vmap(f))(*arguments), jitted[0], "vmap")
-
     blocks = [a.reshape(2, 4, *a.shape[1:]) for a in arguments]
-    nested = jax.jit(jax.vmap(jax.vmap(f), in_axes=1, out_axes=1))(*blocks)
-    assert_same(nested.reshape(jitted[0].shape), jitted[0], "vmap of vmap over the inner axis")
+
+    @jax.jit
+    def every_way(arguments: tuple[jax.Array, ...], blocks: list[jax.Array]) -> tuple[jax.Array, ...]:
+        nested = jax.vmap(jax.vmap(f), in_axes=1, out_axes=1)(*blocks)
+        scanned = jax.lax.map(lambda row: f(*row), arguments)
+        return f(*arguments), jax.vmap(f)(*arguments), nested, scanned
+
+    batch, mapped, nested, scanned = every_way(arguments, blocks)
+    assert_same(f(*arguments), batch, "eager")
+    assert_same(mapped, batch, "vmap")
+    assert_same(nested.reshape(batch.shape), batch, "vmap of vmap over the inner axis")
+    assert_same(scanned, batch, "loop")
 
 
 @every_function
 def test_vmap_of_grad_is_the_gradient_of_each_row(f: Function, arguments: tuple[jax.Array, ...]) -> None:
-    def slope(*row: jax.Array) -> jax.Array:
-        return jax.grad(lambda x: f(x, *row[1:]).sum())(row[0])
+    def summed(*args: jax.Array) -> jax.Array:
+        return f(*args).sum()
 
-    batch = jax.jit(jax.grad(lambda *args: f(*args).sum()))(*arguments)
-    assert_same(jax.jit(jax.vmap(slope))(*arguments), batch, "vmap of grad")
-    stacked = [jnp.stack([a, a[::-1]], axis=1) for a in arguments]
-    twice = jax.jit(jax.vmap(jax.grad(lambda *args: f(*args).sum()), in_axes=1))(*stacked)
+    @jax.jit
+    def every_way(arguments: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        stacked = [jnp.stack([a, a[::-1]], axis=1) for a in arguments]
+        twice = jax.vmap(jax.grad(summed), in_axes=1)(*stacked)
+        return jax.grad(summed)(*arguments), jax.vmap(jax.grad(summed))(*arguments), twice
+
+    batch, mapped, twice = every_way(arguments)
+    assert_same(mapped, batch, "vmap of grad")
     assert_same(twice[0], batch, "grad of a batch under vmap")
     assert_same(twice[1], batch[::-1], "grad of the reversed batch under vmap")
 
@@ -62,11 +69,16 @@ def test_any_class_axis() -> None:
 
 def test_one_distribution_against_a_batch_of_others() -> None:
     """vmap over one argument only: the other is not batched."""
-    for f, a in ((jaxinfo.kl_divergence, Q[0]), (jaxinfo.cross_entropy, Q[0])):
-        got = jax.jit(jax.vmap(f, in_axes=(0, None)))(X, a)
-        assert_same(got, f(X, jnp.broadcast_to(a, X.shape)), f.__name__)
-        got = jax.jit(jax.vmap(f, in_axes=(None, 0)))(a, Q)
-        assert_same(got, f(jnp.broadcast_to(a, X.shape), Q), f.__name__)
+
+    def every_way(f: Function, x: jax.Array, q: jax.Array) -> tuple[jax.Array, ...]:
+        one = jnp.broadcast_to(q[0], x.shape)
+        first, second = jax.vmap(f, in_axes=(0, None))(x, q[0]), jax.vmap(f, in_axes=(None, 0))(q[0], q)
+        return first, f(x, one), second, f(one, q)
+
+    for f in (jaxinfo.kl_divergence, jaxinfo.cross_entropy):
+        first, first_whole, second, second_whole = jax.jit(every_way, static_argnums=0)(f, X, Q)
+        assert_same(first, first_whole, f.__name__)
+        assert_same(second, second_whole, f.__name__)
     got = jax.jit(jax.vmap(jaxinfo.softmax_cross_entropy, in_axes=(None, 0)))(X[0], jnp.arange(V))
     assert_same(got, -jaxinfo.log_softmax(X[0]), "every label of one row")
     got = jax.jit(jax.vmap(lambda w: jaxinfo.softmax_cross_entropy(X, Y, where=w)))(jnp.ones((3, 1, V), bool))

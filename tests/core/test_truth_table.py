@@ -89,7 +89,7 @@ def test_vmap_is_the_loop_and_jit_is_eager(f: Callable[..., jax.Array]) -> None:
         for mode, whole, alone in zip(MODES, batch, one, strict=False):
             wrong = fault(alone, np.asarray(whole[at]).ravel().tolist(), "float32", 4)
             assert not wrong, f"{case.name}, {mode}, alone: {wrong}"
-    for case in chosen[:: max(1, len(chosen) // 2)]:
+    for case in chosen[:1]:
         x = jnp.asarray(case.x, "float32")
         for mode, eager, jitted in zip(MODES, modes(f, 2, x, *case.rest), single(x, *case.rest), strict=False):
             wrong = fault(eager, np.asarray(jitted).ravel().tolist(), "float32", 4)
@@ -105,7 +105,7 @@ def test_debug_nans_is_silent_on_legal_rows(f: Callable[..., jax.Array]) -> None
     with jax.debug_nans(True):
         for case in legal:
             every(jnp.asarray(case.x, "float32"), *case.rest)
-        for case in legal[:: max(1, len(legal) // 2)]:
+        for case in legal[len(legal) // 2 :][:1]:
             jax.grad(f)(jnp.asarray(case.x, "float32"), *case.rest)
 
 

@@ -49,8 +49,8 @@ def assert_close(got: Any, want: Iterable[Any], bound: Callable[[Any], Any], *, 
 
 
 def assert_absolute(got: Any, want: Iterable[Any], allowed: Iterable[Any], *, dtype: Any, what: str) -> None:
-    """Check each element: abs(got - want) <= allowed eps, or below the smallest normal number."""
-    eps, tiny = mp.mpf(eps_of(dtype)), mp.mpf(float(jnp.finfo(dtype).tiny))
+    """Check each element: abs(got - want) <= allowed eps, or below twice the smallest normal number."""
+    eps, tiny = mp.mpf(eps_of(dtype)), 2 * mp.mpf(float(jnp.finfo(dtype).tiny))
     for index, (g, w, a) in enumerate(zip(floats(got), want, allowed, strict=True)):
         error = abs(mp.mpf(g) - w)
         assert error <= a * eps + tiny, (

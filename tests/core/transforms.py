@@ -52,23 +52,6 @@ def differentiable(arguments: tuple[jax.Array, ...]) -> tuple[int, ...]:
     return tuple(i for i, a in enumerate(arguments) if jnp.issubdtype(a.dtype, jnp.floating))
 
 
-def forms(f: Function, *arguments: jax.Array) -> tuple[jax.Array, ...]:
-    """Return the value and the gradients of a smooth scalar of it, which weighs every output differently."""
-    value, pull = jax.vjp(lambda *floating: f(*_fill(arguments, floating)), *_floating(arguments))
-    weights = jnp.cos(jnp.arange(value.size, dtype=value.dtype)).reshape(value.shape)
-    return value, *pull(jnp.broadcast_to(weights, value.shape))
-
-
-def _floating(arguments: tuple[jax.Array, ...]) -> list[jax.Array]:
-    return [arguments[i] for i in differentiable(arguments)]
-
-
-def _fill(arguments: tuple[jax.Array, ...], floating: tuple[jax.Array, ...]) -> list[jax.Array]:
-    queue = iter(floating)
-    places = differentiable(arguments)
-    return [next(queue) if i in places else a for i, a in enumerate(arguments)]
-
-
 def assert_same(got: object, want: object, what: str, *, k: float = 32) -> None:
     """Check trees of arrays: nan and inf alike, the rest to k eps of the largest in the row or of 1."""
     for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
