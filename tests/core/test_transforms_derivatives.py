@@ -39,7 +39,8 @@ def test_jvp_is_the_transposed_vjp(f: Function, arguments: tuple[jax.Array, ...]
         _, rate = jax.jvp(g, floating, tangents)
         _, linear = jax.linearize(g, *floating)
         slopes = jax.grad(g, tuple(range(len(floating))))(*floating)
-        return rate, linear(*tangents), sum(jnp.vdot(s, t) for s, t in zip(slopes, tangents, strict=True))
+        products = [jnp.vdot(s, t) for s, t in zip(slopes, tangents, strict=True)]
+        return rate, linear(*tangents), jnp.sum(jnp.stack(products))
 
     forward, linearized, reverse = both(floating, tangents)
     assert np.isfinite(forward)
