@@ -104,7 +104,7 @@ def test_jax_float16_log_softmax_gradient_overflows_from_65536_classes() -> None
     assert np.isfinite(slope).all()
 
 
-@pytest.mark.parametrize("classes", [127, 128, 129, 2047, 2048, 2049])
+@pytest.mark.parametrize("classes", [127, 128, 129, 2047, 2048, 2049, 16384])
 def test_tokamax_counts_zero_padded_classes(classes: int) -> None:
     """log 128 came out as 7.62; saturated logits below zero show a padded zero at once."""
     for level in (0.0, -30.0, -1e4):
@@ -114,22 +114,23 @@ def test_tokamax_counts_zero_padded_classes(classes: int) -> None:
         np.testing.assert_allclose(jaxinfo.entropy(x), np.log(classes), rtol=16 * EPS)
 
 
-def test_levanter_counts_the_tail_block_twice() -> None:
-    x = np.full((1, 1000), -50.0, np.float32)
-    for place in (0, 511, 512, 767, 768, 999):
+@pytest.mark.parametrize("classes", [1000, 16_000])
+def test_levanter_counts_the_tail_block_twice(classes: int) -> None:
+    x = np.full((1, classes), -50.0, np.float32)
+    for place in (0, 511, 512, 767, 768, classes - 1):
         only = x.copy()
         only[0, place] = 0.0
         loss, _ = losses_and_slopes(jnp.asarray(only), jnp.asarray([place]))
-        np.testing.assert_allclose(loss, np.log1p(999 * np.exp(-50.0)), rtol=(8 + 45) * EPS)
+        np.testing.assert_allclose(loss, np.log1p((classes - 1) * np.exp(-50.0)), rtol=(8 + 45) * EPS)
 
 
 def test_easydel_is_nan_when_the_first_class_block_is_masked() -> None:
-    x = np.zeros((1, 4096), np.float32)
-    for cut in (128, 512, 2048, 4095):
-        masked = jnp.asarray(np.where(np.arange(4096) < cut, -np.inf, x), jnp.float32)
-        for given, where in ((masked, None), (jnp.asarray(x), jnp.arange(4096) >= cut)):
-            loss, slope = losses_and_slopes(given, jnp.asarray([4095]), where=where)
-            np.testing.assert_allclose(loss, np.log(4096 - cut), rtol=16 * EPS, atol=0)
+    x = np.zeros((1, 16384), np.float32)
+    for cut in (128, 512, 2048, 16383):
+        masked = jnp.asarray(np.where(np.arange(16384) < cut, -np.inf, x), jnp.float32)
+        for given, where in ((masked, None), (jnp.asarray(x), jnp.arange(16384) >= cut)):
+            loss, slope = losses_and_slopes(given, jnp.asarray([16383]), where=where)
+            np.testing.assert_allclose(loss, np.log(16384 - cut), rtol=16 * EPS, atol=0)
             np.testing.assert_array_equal(slope[0, :cut], 0)
 
 

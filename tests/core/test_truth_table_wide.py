@@ -12,7 +12,7 @@ from .oracle import mp
 from .table import PAIRS, ROWS, rounded
 from .test_truth_table import fault
 
-WIDE = [255, 256, 1024, 4096]
+WIDE = [255, 1024, 32768]
 NARROW = {name: numbers for name, numbers in ROWS.items() if len(numbers) == 4}
 
 
