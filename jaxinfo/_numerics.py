@@ -120,7 +120,7 @@ def softmax(
 
     Examples:
         >>> import jax.numpy as jnp
-        >>> softmax(jnp.zeros(4))
+        >>> softmax(jnp.zeros(4)).round(4)
         Array([0.25, 0.25, 0.25, 0.25], dtype=float32)
     """
     x, classes, where = prepare(logits, axis, where)
@@ -147,7 +147,7 @@ def logits_from_probs(probs: Float[Array, "..."]) -> Float[Array, "..."]:
 
     Examples:
         >>> import jax.numpy as jnp
-        >>> softmax(logits_from_probs(jnp.array([1.0, 0.0, 3.0])))
+        >>> softmax(logits_from_probs(jnp.array([1.0, 0.0, 3.0]))).round(4)
         Array([0.25, 0.  , 0.75], dtype=float32)
     """
     probs = _checks.as_float_array(probs, "probs")
