@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import jax
 import jaxtyping
+import numpy as np
 import pytest
 
 jax.config.update("jax_enable_x64", True)
@@ -25,10 +26,13 @@ def jax_defaults() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the examples of docstrings as a user would: they print float32, and a `float` mixes with an array."""
+    """Run the examples of docstrings as a user would: they print float32, and a `float` mixes with an array.
+
+    Arrays print seven digits: the eighth differs between releases of XLA.
+    """
     for item in items:
         if isinstance(item, pytest.DoctestItem):
-            item.runtest = jax_defaults()(item.runtest)
+            item.runtest = jax_defaults()(np.printoptions(precision=7)(item.runtest))
 
 
 @pytest.fixture(scope="module", autouse=True)
