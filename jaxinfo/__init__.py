@@ -9,12 +9,14 @@ Measures         entropy, cross_entropy, kl_divergence, js_divergence, renyi_div
 Losses           softmax_cross_entropy, nll, sigmoid_cross_entropy, gaussian_nll, poisson_nll
 Reductions       mean, total
 Estimation       fit, FitResult
+Trust            verify: gradients checked, of any JAX code
 Coming from
 PyTorch          jaxinfo.compat.torch: torch.nn.functional's signatures
 
 Functions are pure and unreduced, take logits, and are not jitted: the caller jits, vmaps and differentiates.
 """
 
+from jaxinfo import verify as verify
 from jaxinfo._classification import nll as nll
 from jaxinfo._classification import softmax_cross_entropy as softmax_cross_entropy
 from jaxinfo._f_divergence import f_divergence as f_divergence

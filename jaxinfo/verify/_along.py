@@ -1,0 +1,196 @@
+"""First and second derivatives of an exact function against the oracle."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from jaxinfo.verify._directions import Direction, restricted
+from jaxinfo.verify._engine import NOISE, Engine, spread
+from jaxinfo.verify._oracle import Derivative
+from jaxinfo.verify._report import Row
+from jaxinfo.verify._vectors import Vector, join, split
+
+_BARS = 8.0  # error bars of the oracle that a claim may be off
+_NOISE = 32.0  # times the measured effect of rounding
+_MANY = 200_000  # from here on an evaluation is dear
+
+
+@dataclasses.dataclass
+class Fault:
+    """An element that is wrong: of the inputs in reverse mode, with an output where forward mode named it."""
+
+    mode: str
+    input: int | None
+    output: int | None
+    value: float
+    reference: float
+    bar: float
+    text: str
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What was found along all directions."""
+
+    faults: list[Fault] = dataclasses.field(default_factory=list)
+    rows: list[Row] = dataclasses.field(default_factory=list)
+    kinks: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    detectable: dict[str, float] = dataclasses.field(default_factory=dict)
+    worst_ratio: dict[str, tuple[float, float, float]] = dataclasses.field(default_factory=dict)
+
+    def saw(self, mode: str, error: float, allowed: float, detectable: float) -> None:
+        """Record one comparison of the table; the row shows the one that came closest to its bound."""
+        ratio = error / allowed if allowed > 0 else (0.0 if error == 0 else math.inf)
+        if mode not in self.worst_ratio or ratio > self.worst_ratio[mode][0]:
+            self.worst_ratio[mode] = (ratio, error, allowed)
+        self.detectable[mode] = min(self.detectable.get(mode, math.inf), detectable)
+
+
+@dataclasses.dataclass
+class Checker:
+    """An engine, the cotangent, which inputs are held, and what was found so far."""
+
+    engine: Engine
+    u: Vector
+    keep: np.ndarray
+    rng: np.random.Generator
+    out_of_time: Callable[[], bool]
+    found: Outcome = dataclasses.field(default_factory=Outcome)
+    noise: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    symmetric: bool = False
+
+    @property
+    def cotangent(self) -> list[np.ndarray]:
+        """The cotangent, one array per output."""
+        return split(self.u, self.engine.outputs)
+
+    def along(self, direction: Direction) -> Direction | None:
+        """Compare all first derivatives along a direction, and give it back if an error showed.
+
+        Returns:
+            The direction without the elements that are held; None if all agreed.
+        """
+        v = restricted(direction.v, self.keep)
+        if not join(v).any():
+            return None
+        engine, modes = self.engine, self.engine.exact.modes
+        claims = engine.claims(v, self.cotangent)
+        reference = engine.weighted(v, self.u)
+        if not self.noise or join(v).size < _MANY:
+            self.noise = engine.noise(v, self.cotangent)
+        here = Direction(direction.name, v)
+        wrong = False
+        if modes.forward:
+            wrong |= self._forward(here, claims["forward"], reference)
+        if modes.reverse:
+            wrong |= self._reverse(here, claims["reverse"], reference)
+        return here if wrong else None
+
+    def _forward(self, here: Direction, claimed: Vector, reference: Derivative) -> bool:
+        counted = self.engine.mask & reference.exists[:-1] & np.isfinite(reference.value[:-1])
+        if self.found.kinks:  # an infinite slope times a tangent of 0 is nan, and nobody's fault
+            counted &= np.isfinite(claimed)
+        if (self.engine.mask & ~reference.exists[:-1]).any():
+            first = int(np.flatnonzero(self.engine.mask & ~reference.exists[:-1])[0])
+            self.found.kinks.append(f"output {first} along a {here.name} direction")
+        if not counted.any():
+            return False
+        value, error, slope = reference.value[:-1], reference.error[:-1], reference.slope[:-1]
+        size = _largest(np.where(counted, claimed, 0))
+        allowed = (
+            _BARS * error
+            + _NOISE * self.engine.exact.eps / NOISE * spread(self.noise["forward"])
+            + 8 * self.engine.exact.eps * size
+        )
+        with np.errstate(all="ignore"):
+            off = np.where(counted, np.abs(claimed - value), 0)
+            off = np.where(np.isnan(off), np.inf, off)
+            ratio = np.where(counted, off / (allowed + _tiny(value)), 0)
+        i = int(np.argmax(ratio))
+        scale = max(size, 1e-3 * _largest(np.where(counted, slope, 0)), np.finfo(float).tiny)
+        typical = float(np.median(allowed[counted])) / scale
+        self.found.saw("forward", off[i] / scale, allowed[i] / scale, typical)
+        if not ratio[i] > 1:
+            return False
+        text = f"forward mode is off by {off[i]:.3g} along a {here.name} direction; {_BARS:g} bars and rounding "
+        text += f"allow {allowed[i]:.1e}"
+        self.found.faults.append(Fault("forward", None, i, claimed[i], value[i], error[i], text))
+        return True
+
+    def _reverse(self, here: Direction, claimed: Vector, reference: Derivative) -> bool:
+        v = join(here.v)
+        if np.isnan(reference.value[-1]) or not reference.exists[-1]:
+            self.found.kinks.append(f"the outputs' sum along a {here.name} direction")
+            return False
+        with np.errstate(all="ignore"):
+            terms = np.where(v != 0, claimed * v, 0)
+            total = float(np.sum(terms))
+            rounding = _rms(
+                np.where(v != 0, np.where(np.isfinite(n), n, 0) * v, 0).sum() for n in self.noise["reverse"]
+            )
+        eps = self.engine.exact.eps
+        norm = float(np.sqrt(np.sum(terms**2)))
+        allowed = _BARS * reference.error[-1] + _NOISE * eps / NOISE * rounding
+        allowed += 16 * (eps * (abs(total) + norm) + 2.0**-53 * float(np.sum(np.abs(terms))))
+        off = abs(total - reference.value[-1])
+        size = max(abs(total), norm, 1e-3 * reference.slope[-1], np.finfo(float).tiny)
+        largest = max(_largest(claimed), np.finfo(float).tiny)
+        typical = float(np.median(np.abs(v[v != 0])))
+        if not np.isfinite(allowed):
+            allowed = np.inf
+        element = allowed / typical / largest if _largest(claimed) > 0 else allowed / size
+        self.found.saw("reverse", off / size, allowed / size, element)
+        if off <= allowed + _tiny(total):
+            return False
+        text = f"reverse mode is off by {off:.3g} along a {here.name} direction; {_BARS:g} bars and rounding allow "
+        text += f"{allowed:.1e}"
+        self.found.faults.append(Fault("reverse", None, None, total, reference.value[-1], reference.error[-1], text))
+        return True
+
+    def second(self, direction: Direction) -> None:
+        """Compare the second derivative along a direction with differences of the claimed first."""
+        v = restricted(direction.v, self.keep)
+        kind = self.engine.exact.modes.second
+        if kind is None or not join(v).any():
+            return
+        claimed = self.engine.claims(v, self.cotangent)["second"]
+        levels = 9 if claimed.size > _MANY else 12
+        reference = self.engine.derivative_of_first(v, self.cotangent, levels=levels)
+        noise = self.noise if claimed.size >= _MANY else self.engine.noise(v, self.cotangent)
+        inputs = kind != "forward-over-forward"
+        counted = reference.exists & np.isfinite(reference.value)
+        counted &= (self.keep != 0) if inputs else self.engine.mask
+        eps = self.engine.exact.eps
+        allowed = _BARS * reference.error + _NOISE * eps / NOISE * spread(noise["second"])
+        allowed += 8 * eps * _largest(np.where(counted, claimed, 0))
+        with np.errstate(all="ignore"):
+            off = np.where(counted, np.abs(claimed - reference.value), 0)
+            off = np.where(np.isnan(off), np.inf, off)
+            ratio = np.where(counted, off / (allowed + _tiny(reference.value)), 0)
+        i = int(np.argmax(ratio))
+        scale = max(_largest(np.where(counted, claimed, 0)), 1e-3 * _largest(reference.slope), np.finfo(float).tiny)
+        self.found.saw(kind, off[i] / scale, allowed[i] / scale, float(np.median(allowed)) / scale)
+        if ratio[i] > 1:
+            text = f"the second derivative ({kind}) is off by {off[i]:.3g}, allowed {allowed[i]:.1e}"
+            where = (i, None) if inputs else (None, i)
+            self.found.faults.append(Fault(kind, *where, claimed[i], reference.value[i], reference.error[i], text))
+        elif not counted[self.keep != 0 if inputs else self.engine.mask].all():
+            place = int(np.flatnonzero(~reference.exists)[0]) if (~reference.exists).any() else 0
+            self.found.notes.append(f"The second derivative does not exist at element {place}; the first was checked.")
+
+
+def _largest(x: Vector) -> float:
+    finite = np.abs(x[np.isfinite(x)])
+    return float(finite.max()) if finite.size else 0.0
+
+
+def _rms(values: object) -> float:
+    array = np.array(list(values))  # type: ignore[call-overload]
+    return float(np.sqrt(np.mean(array**2))) if array.size else 0.0
+
+
+def _tiny(x: object) -> float:
+    return float(np.finfo(float).tiny)

@@ -1,0 +1,171 @@
+"""The exact function compiled: values along a line, claimed derivatives, and what rounding does to them."""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxinfo.verify._exact import AS_IS, Exact
+from jaxinfo.verify._floats import float64
+from jaxinfo.verify._jaxprs import rewritten
+from jaxinfo.verify._oracle import Derivative, Line, differentiate
+from jaxinfo.verify._rules import Perturb
+from jaxinfo.verify._vectors import Vector, join, split
+
+NOISE = 2.0**-24  # small enough for its effect to be linear, so that one run serves every precision
+_SAMPLES = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """An exact function at a point; arrays go in as lists like the inputs, results come out as float64 vectors."""
+
+    exact: Exact
+    xs: list[np.ndarray]
+    mask: np.ndarray  # which outputs count: finite ones
+    counter: list[int] = dataclasses.field(default_factory=lambda: [0])
+
+    @cached_property
+    def _line(self) -> Any:
+        return jax.jit(lambda xs, v, t: self.exact.value([x + t * d for x, d in zip(xs, v, strict=True)]))
+
+    @cached_property
+    def _claims(self) -> Any:
+        return jax.jit(self.exact.claims)
+
+    @cached_property
+    def _first(self) -> Any:
+        def run(xs: Any, v: Any, u: Any, t: Any) -> Any:
+            return self.exact.first([x + t * d for x, d in zip(xs, v, strict=True)], v, u)
+
+        return jax.jit(run)
+
+    @cached_property
+    def _noisy(self) -> dict[float, Any]:
+        return {}
+
+    @cached_property
+    def at_zero(self) -> Vector:
+        """The values at the point."""
+        return self.line([np.zeros(x.shape) for x in self.xs])(0.0)
+
+    @cached_property
+    def _points(self) -> list[Any]:
+        with float64():
+            return [jnp.asarray(x) for x in self.xs]
+
+    def line(self, v: Sequence[np.ndarray]) -> Line:
+        """Return t -> F(x + t v)."""
+        with float64():
+            tangent = [jnp.asarray(d) for d in v]
+
+        def run(t: float) -> Vector:
+            self.counter[0] += 1
+            with float64():
+                return join(self._line(self._points, tangent, t))
+
+        return run
+
+    def gradient_line(self, v: Sequence[np.ndarray], u: Sequence[np.ndarray]) -> Line:
+        """Return t -> the first derivative at x + t v that the second is the derivative of."""
+        with float64():
+            tangent, cotangent = [jnp.asarray(d) for d in v], [jnp.asarray(c) for c in u]
+
+        def run(t: float) -> Vector:
+            self.counter[0] += 1
+            with float64():
+                return join(self._first(self._points, tangent, cotangent, t))
+
+        return run
+
+    def claims(self, v: Sequence[np.ndarray], u: Sequence[np.ndarray]) -> dict[str, Vector]:
+        """Return every derivative claimed, by name."""
+        with float64():
+            out = self._claims(self._points, [jnp.asarray(d) for d in v], [jnp.asarray(c) for c in u])
+            return {name: join(arrays) for name, arrays in out.items()}
+
+    @cached_property
+    def _single(self) -> dict[str, Any]:
+        return {mode: jax.jit(lambda *a, mode=mode: self.exact.claims(*a)[mode]) for mode in ("forward", "reverse")}
+
+    def tangent(self, v: Sequence[np.ndarray]) -> Vector:
+        """Return the tangent that forward mode claims."""
+        with float64():
+            u = [jnp.zeros(y.shape) for y in self.outputs]
+            return join(self._single["forward"](self._points, [jnp.asarray(d) for d in v], u))
+
+    def pulled(self, u: Vector) -> Vector:
+        """Return the cotangent of the inputs that reverse mode claims."""
+        with float64():
+            v = [jnp.zeros(x.shape) for x in self.xs]
+            cotangent = [jnp.asarray(c) for c in split(u, self.outputs)]
+            return join(self._single["reverse"](self._points, v, cotangent))
+
+    @cached_property
+    def outputs(self) -> list[Any]:
+        """Shapes of the outputs."""
+        with float64():
+            return jax.eval_shape(self.exact.value, self._points)
+
+    def derivative(self, v: Sequence[np.ndarray], *, levels: int = 12, deepen: bool = True) -> Derivative:
+        """Return the oracle's derivative along `v`."""
+        return differentiate(self.line(v), self.at_zero, levels=levels, deepen=deepen, **self._precision)
+
+    def weighted(self, v: Sequence[np.ndarray], u: Vector, *, levels: int = 12, deepen: bool = True) -> Derivative:
+        """Return the oracle's derivative of the outputs, and after them of their sum weighted by `u`."""
+        line, mask = self.line(v), self.mask
+
+        def run(t: float) -> Vector:
+            y = line(t)
+            return np.append(y, _dot(u[mask], y[mask]))
+
+        with np.errstate(all="ignore"):
+            middle = np.append(self.at_zero, _dot(u[mask], self.at_zero[mask]))
+        return differentiate(run, middle, levels=levels, deepen=deepen, **self._precision)
+
+    def derivative_of_first(self, v: Sequence[np.ndarray], u: Sequence[np.ndarray], *, levels: int) -> Derivative:
+        """Return the oracle's second derivative: differences of the claimed first."""
+        line = self.gradient_line(v, u)
+        return differentiate(line, line(0.0), levels=levels, deepen=True, **self._precision)
+
+    def noise(
+        self, v: Sequence[np.ndarray], u: Sequence[np.ndarray], size: float = NOISE, samples: int = _SAMPLES
+    ) -> dict[str, np.ndarray]:
+        """Return what relative errors of at most `size` in every operation do to each claim, one row per sample.
+
+        The samples differ by a relative 2^-48 in the point, which changes every hash and nothing else.
+        """
+        with float64():
+            tangent, cotangent = [jnp.asarray(d) for d in v], [jnp.asarray(c) for c in u]
+            if size not in self._noisy:
+                program, shape = jax.make_jaxpr(self.exact.claims, return_shape=True)(self._points, tangent, cotangent)
+                tree, run = jax.tree_util.tree_structure(shape), jax.jit(rewritten(program, Perturb(size)))
+                self._noisy[size] = lambda *args: jax.tree_util.tree_unflatten(tree, run(*args))
+            rows = [
+                self._noisy[size](*(x * (1 + k * 2.0**-48) for x in self._points), *tangent, *cotangent)
+                for k in range(1, samples + 1)
+            ]
+            base = self.claims(v, u)
+            with np.errstate(all="ignore"):
+                return {name: np.stack([join(row[name]) - base[name] for row in rows]) for name in base}
+
+    @property
+    def _precision(self) -> dict[str, Any]:
+        coarse = self.exact.form == AS_IS and self.exact.eps > 1e-15
+        return {"floor": self.exact.eps if coarse else 2.0**-53, "coarse": coarse}
+
+
+def spread(samples: np.ndarray) -> Vector:
+    """Return the root mean square over the samples, those that are not finite left out."""
+    with np.errstate(all="ignore"):
+        good = np.isfinite(samples)
+        total = np.where(good, samples, 0) ** 2
+        return np.sqrt(total.sum(axis=0) / np.maximum(good.sum(axis=0), 1))
+
+
+def _dot(a: Vector, b: Vector) -> float:
+    return float(np.sum(a * b))

@@ -1,0 +1,165 @@
+"""An exact function against the oracle along all directions, and the caller's own derivatives against it."""
+
+import dataclasses
+
+import numpy as np
+
+from jaxinfo.verify import _locate
+from jaxinfo.verify._along import Checker, Fault
+from jaxinfo.verify._choose import lower
+from jaxinfo.verify._directions import (
+    Direction,
+    first_directions,
+    leaf_by_leaf,
+    led_by,
+    ordinary,
+    random_cotangent,
+    restricted,
+)
+from jaxinfo.verify._engine import Engine
+from jaxinfo.verify._exact import RETRACED, WIDENED
+from jaxinfo.verify._own import Own, compare
+from jaxinfo.verify._session import Session
+from jaxinfo.verify._transforms import exact_laws, own_laws
+from jaxinfo.verify._vectors import Vector, join, split
+
+_MANY = 200_000  # inputs, from where an evaluation is dear
+
+
+def examine(engine: Engine, keep: Vector, session: Session, directions: int, order: int) -> Checker:
+    """Check first and second derivatives of an exact function; faults are located."""
+    u = random_cotangent(session.rng, engine.at_zero, engine.outputs, engine.mask)
+    checker = Checker(engine, u, keep, session.rng, session.out_of_time, session.found)
+    _hold_the_undefined(checker)
+    todo = directions_for(checker, directions)
+    kinks_before = len(session.found.kinks)
+    for direction in todo if not session.found.faults else ():
+        if session.out_of_time():
+            session.found.notes.append("The budget ended before all directions were checked.")
+            break
+        wrong = checker.along(direction)
+        if wrong is not None:
+            _name(checker, wrong)
+            break
+    if not session.found.faults and len(session.found.kinks) > kinks_before:
+        # there is a kink somewhere; what lies away from it can still be checked
+        rest = Direction(
+            "restricted", restricted(first_directions(engine.xs, checker.rng, 1)[0].v, ordinary(engine.xs))
+        )
+        wrong = checker.along(rest) if join(rest.v).any() else None
+        if wrong is not None:
+            _name(checker, wrong)
+    if order >= 2 and not session.found.faults and len(session.found.kinks) == kinks_before:
+        for direction in todo[: 1 if join(engine.xs).size > 100_000 else 2]:
+            if session.out_of_time():
+                session.found.notes.append("The budget ended before the second derivative was checked.")
+                break
+            checker.second(direction)
+    return checker
+
+
+def directions_for(checker: Checker, count: int) -> list[Direction]:
+    """Return all directions to check, the random ones first."""
+    xs = checker.engine.xs
+    plain = first_directions(xs, checker.rng, 1 if join(xs).size > _MANY else max(1, count - 1))
+    led: list[Direction] = []
+    if checker.engine.exact.modes.reverse:
+        led = led_by(checker.engine.pulled(checker.u), xs, checker.rng)
+    leaves = leaf_by_leaf(xs, checker.rng) if 1 < len(xs) <= 8 and join(xs).size < _MANY else []
+    return plain + led + leaves
+
+
+def _hold_the_undefined(checker: Checker) -> None:
+    """Report claims that are not finite where the oracle is, and leave their elements out of every direction."""
+    engine = checker.engine
+    checker.keep = checker.keep * ~np.isnan(join(engine.xs))
+    if not engine.exact.modes.reverse:
+        return
+    pulled = engine.pulled(checker.u)
+    bad = np.flatnonzero(~np.isfinite(pulled) & (checker.keep != 0))
+    for j in bad[np.unique(np.linspace(0, len(bad) - 1, 3).astype(int))] if len(bad) else ():
+        direction, length = _locate.single(engine.xs, int(j))
+        found = engine.weighted(direction, checker.u)
+        if found.exists[-1] and np.isfinite(found.error[-1]):
+            claim, reference, bar = float(pulled[j]), found.value[-1] / length, found.error[-1] / length
+            text = f"reverse mode gives {claim} where the derivative is {reference:.6g}"
+            checker.found.faults.append(Fault("reverse", int(j), None, claim, reference, bar, text))
+            break
+        checker.found.kinks.append(f"the outputs along input {int(j)}")
+    checker.keep = checker.keep * np.isfinite(pulled)
+
+
+def _name(checker: Checker, wrong: Direction) -> None:
+    fault = checker.found.faults[0]
+    find_element(checker, wrong, fault)
+
+
+def find_element(checker: Checker, here: Direction, fault: Fault) -> None:
+    """Name the element that a fault along a direction comes from, by bisection; refine `fault` in place."""
+    engine = checker.engine
+    if fault.mode == "forward" and fault.output is not None:
+        j = _locate.wrong_input_of_output(engine, here.v, fault.output)
+    else:
+        j = _locate.wrong_input(engine, here.v, checker.u, engine.pulled(checker.u))
+    direction, length = _locate.single(engine.xs, j)
+    found = engine.weighted(direction, checker.u)
+    value, bars = found.value / length, found.error / length
+    fault.input = j
+    if fault.mode == "forward":
+        column = engine.tangent(direction) / length
+        with np.errstate(all="ignore"):
+            ratio = np.abs(column - value[:-1]) / (bars[:-1] + np.finfo(float).tiny)
+        i = fault.output if fault.output is not None else int(np.nanargmax(np.where(engine.mask, ratio, 0)))
+        fault.value, fault.reference, fault.bar = column[i], value[i], bars[i]
+        return
+    if engine.mask.size == 1:
+        fault.output = 0
+        fault.value, fault.reference, fault.bar = engine.pulled(checker.u)[j] / checker.u[0], value[0], bars[0]
+        return
+    i = _locate.wrong_output(engine, found.value[:-1], found.error[:-1], j, length)
+    one = np.zeros(engine.mask.size)
+    one[i] = 1
+    fault.output = i
+    fault.value, fault.reference, fault.bar = engine.pulled(one)[j], value[i], bars[i]
+
+
+def in_own_dtype(mine: Own, checker: Checker, session: Session, directions: int, order: int) -> None:
+    """Compare what the caller computes with the exact derivatives, then one transform with another."""
+    if session.out_of_time():
+        session.found.notes.append(f"The budget ended before {mine.dtype} was checked.")
+        return
+    engine = checker.engine
+    v = first_directions(engine.xs, session.rng, 1)[0].v
+    v = split(join(v) * checker.keep, v)
+    u = checker.cotangent
+    claimed = mine.run(mine.compiled, v, u)
+    inputs, outputs = checker.keep != 0, engine.mask
+    counted = {"value": outputs, "forward": outputs, "reverse": inputs, "second": inputs}
+    if (mine.modes.second or "") == "forward-over-forward":
+        counted["second"] = outputs
+    if session.found.kinks:
+        counted = {"value": outputs}
+    rows, faults = compare(mine, engine, v, u, claimed, "jit", counted)
+    if faults and engine.exact.form == RETRACED:
+        # in this dtype it may be another function: ask its own program
+        exact = lower(mine, session, order, f"in {mine.dtype} f differs from its float64 re-trace")
+        if exact.form == WIDENED:
+            other = Engine(exact, engine.xs, np.ones(1, bool))
+            other = dataclasses.replace(other, mask=np.isfinite(other.at_zero))
+            checker = examine(other, checker.keep, session, directions, order)
+            rows, faults = compare(mine, other, v, u, claimed, "jit", counted)
+            engine = other
+    session.found.rows += rows
+    for mode, i, value, reference, allowed, text in faults:
+        at_input = counted[mode] is inputs
+        session.found.faults.append(
+            Fault(mode, i if at_input else None, None if at_input else i, value, reference, allowed, text)
+        )
+    if not session.found.faults and not session.found.kinks:
+        laws = [own_laws(mine, engine, v, u, claimed, counted)]
+        if not any(row.transform == "zero of zero" for row in session.found.rows):
+            laws.insert(0, exact_laws(engine, v, checker.u, session.rng))
+        for row, text in (found for law in laws for found in law):
+            session.found.rows.append(row)
+            if text:
+                session.found.faults.append(Fault(row.mode, None, None, np.nan, np.nan, np.nan, text))

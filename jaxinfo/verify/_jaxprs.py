@@ -1,0 +1,149 @@
+"""A program as equations: walked, looked into, and evaluated again under other arithmetic.
+
+A traced program is a jaxpr. `evaluate` walks it and lets a `Rule` decide what each equation does; calls are
+inlined, and the bodies of scan, while and cond are rewritten and bound again.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.extend.core as jex
+import numpy as np
+
+from jaxinfo.verify._floats import is_float
+
+_INLINED = ("call_jaxpr", "jaxpr", "fun_jaxpr")
+# Programs in their parameters belong to the operation and are left as they are.
+_WHOLE = frozenset(["custom_linear_solve"])
+_LOOPS = ("scan", "while", "cond")
+# They see the bits, leave the program, or name devices: no other arithmetic can be put in.
+OPAQUE = frozenset(
+    "bitcast_convert_type pure_callback io_callback pallas_call ffi_call custom_call tpu_custom_call shard_map "
+    "triton_kernel_call nextafter random_bits".split()
+)
+
+
+class Rule:
+    """What an equation does with its operands; the base computes it as it stands."""
+
+    loops = _LOOPS
+
+    def touches(self, operands: list[Any]) -> bool:
+        """Whether a loop over `operands` is to be rewritten at all."""
+        del operands
+        return True
+
+    def apply(self, eqn: jex.JaxprEqn, operands: list[Any]) -> list[Any]:
+        """Return the results of `eqn`."""
+        return bind(eqn, operands, eqn.params)
+
+    def enter(self, aval: Any) -> jax.ShapeDtypeStruct:
+        """Return shape and dtype that an operand of a loop's body has under this rule."""
+        return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+
+    def leave(self, value: Any) -> Any:
+        """Return a result of a loop's body as every caller of the body expects it."""
+        return value
+
+
+def evaluate(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], rule: Rule) -> list[Any]:
+    """Return the outputs of `jaxpr` under `rule`."""
+    env: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
+    env.update(zip(jaxpr.invars, args, strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, jex.Literal) else env[atom]
+
+    for eqn in jaxpr.eqns:
+        operands = [read(atom) for atom in eqn.invars]
+        env.update(zip(eqn.outvars, _results(eqn, operands, rule), strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def rewritten(closed: Any, rule: Rule) -> Callable[..., list[Any]]:
+    """Return the traced program as a function that computes under `rule`."""
+    return lambda *args: evaluate(closed.jaxpr, closed.consts, args, rule)
+
+
+def float_dtypes(closed: Any) -> set[np.dtype]:
+    """Return the floating dtypes of everything in the program that depends on an argument."""
+    found: set[np.dtype] = set()
+
+    def walk(jaxpr: Any, depends: Sequence[bool]) -> list[bool]:
+        tainted = {v for v, flag in zip(jaxpr.invars, depends, strict=True) if flag}
+        for eqn in jaxpr.eqns:
+            flags = [not isinstance(atom, jex.Literal) and atom in tainted for atom in eqn.invars]
+            if any(flags):
+                outs = [v for v in eqn.outvars if is_float(v.aval.dtype)]
+                tainted.update(outs)
+                found.update(np.dtype(v.aval.dtype) for v in outs)
+                for inner in _jaxprs_in(eqn.params):
+                    whole = len(inner.invars) != len(flags)
+                    walk(inner, [is_float(v.aval.dtype) and (whole or f) for v, f in _padded(inner.invars, flags)])
+        return []
+
+    walk(closed.jaxpr, [is_float(v.aval.dtype) for v in closed.jaxpr.invars])
+    return found
+
+
+def primitives(closed: Any) -> set[str]:
+    """Return the names of all primitives in a program, those of its inner programs included."""
+    found: set[str] = set()
+
+    def walk(jaxpr: Any) -> None:
+        for eqn in jaxpr.eqns:
+            found.add(eqn.primitive.name)
+            for inner in _jaxprs_in(eqn.params):
+                walk(inner)
+
+    walk(closed.jaxpr)
+    return found
+
+
+def bind(eqn: jex.JaxprEqn, operands: list[Any], params: dict[str, Any]) -> list[Any]:
+    """Return the results of the equation's primitive as a list."""
+    results = eqn.primitive.bind(*operands, **params)
+    return list(results) if eqn.primitive.multiple_results else [results]
+
+
+def _results(eqn: jex.JaxprEqn, operands: list[Any], rule: Rule) -> list[Any]:
+    name = eqn.primitive.name
+    if name in rule.loops and rule.touches(operands):
+        return _loop(eqn, operands, rule)
+    if name in _LOOPS or name in OPAQUE or name in _WHOLE:
+        return rule.apply(eqn, operands)
+    for key in _INLINED:
+        inner: Any = eqn.params.get(key)
+        if hasattr(inner, "eqns") and len(inner.invars) == len(operands):
+            return evaluate(inner, getattr(inner, "consts", ()), operands, rule)
+        if hasattr(inner, "jaxpr") and len(inner.jaxpr.invars) == len(operands):
+            return evaluate(inner.jaxpr, inner.consts, operands, rule)
+    return rule.apply(eqn, operands)
+
+
+def _loop(eqn: jex.JaxprEqn, operands: list[Any], rule: Rule) -> list[Any]:
+    """Bind scan, while or cond again, its bodies rewritten."""
+
+    def body(closed: Any) -> Any:
+        def run(*args: Any) -> list[Any]:
+            return [rule.leave(x) for x in evaluate(closed.jaxpr, closed.consts, args, rule)]
+
+        return jax.make_jaxpr(run)(*(rule.enter(v.aval) for v in closed.jaxpr.invars))
+
+    def renewed(value: Any) -> Any:
+        if isinstance(value, tuple) and value and all(hasattr(v, "consts") for v in value):
+            return tuple(body(v) for v in value)
+        return body(value) if hasattr(value, "consts") else value
+
+    params = {k: renewed(v) for k, v in eqn.params.items()}
+    return bind(eqn, [rule.leave(x) for x in operands], params)
+
+
+def _jaxprs_in(params: dict[str, Any]) -> list[Any]:
+    values = [v for p in params.values() for v in (p if isinstance(p, tuple | list) else (p,))]
+    return [getattr(v, "jaxpr", v) for v in values if hasattr(v, "eqns") or hasattr(v, "consts")]
+
+
+def _padded(invars: Sequence[Any], flags: Sequence[bool]) -> list[tuple[Any, bool]]:
+    return [(v, flags[i] if i < len(flags) else True) for i, v in enumerate(invars)]

@@ -1,0 +1,169 @@
+"""The derivative along a line by Richardson extrapolation, with its own error bar.
+
+    D(h) = (F(x + h v) - F(x - h v)) / 2h = F' + c2 h^2 + c4 h^4 + ...
+
+is taken on a ladder of steps, each a quarter of the one before, and extrapolated to h = 0 (Richardson 1911; the
+choice of the entry is that of Ridders, Adv. Eng. Software 4, 1982). An entry's error bar is the sum of
+
+- how much it differs from its neighbours in the table, the truncation error;
+- sigma / h, the rounding error, sigma being the scatter of D on the smallest steps, where nothing else is left;
+- how far it lies outside the bars of every smaller step, so that two large steps that agree by chance (a flat
+  region reached on both sides) are not believed.
+
+Each output has its own entry. What is left over says why there is no derivative: one-sided slopes
+
+    S(h) = (F(x + h v) - 2 F(x) + F(x - h v)) / h -> F'(x+) - F'(x-)
+
+that stay apart down to the smallest step that can be resolved, slopes that grow without bound, or no value on one side.
+A kink *near* x ends the ladder's upper part and nothing else.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from jaxinfo.verify._vectors import Vector
+
+Line = Callable[[float], Vector]
+
+_DEPTH = 3  # columns of the table: errors up to h^6 are removed
+_FIRST, _LEVELS, _DEEPER = -3, 12, 12  # steps of 2^-3 down to 2^-25, or to 2^-49 where those do not decide
+
+
+@dataclasses.dataclass(frozen=True)
+class Derivative:
+    """Along one direction, one entry per output.
+
+    `slope` bounds the size of difference quotients seen: what a derivative of 0 is 0 in comparison with.
+    """
+
+    value: Vector
+    error: Vector
+    exists: np.ndarray
+    slope: Vector
+    evaluations: int
+    step: float
+
+
+def differentiate(
+    line: Line, at_zero: Vector, *, floor: float, levels: int = _LEVELS, deepen: bool = True, coarse: bool = False
+) -> Derivative:
+    """Return the derivative of `line` at 0.
+
+    `floor` is the unit of rounding of F's values; `coarse` says that F itself is computed in a low precision, whose
+    steps a small h would not leave.
+    """
+    ratio, first = (2.0, 0) if coarse else (4.0, _FIRST)
+    usable = max(2, int(-0.6 * np.log2(floor))) if coarse else levels
+    steps = 2.0**first * ratio ** -np.arange(usable)
+    plus, minus = _both_sides(line, steps)
+    found = _read(steps, plus, minus, at_zero, floor, ratio)
+    if coarse or not deepen or not _unsettled(found):
+        return found
+    more = steps[-1] * ratio ** -np.arange(1, _DEEPER + 1)
+    further = _both_sides(line, more)
+    return _read(
+        np.concatenate([steps, more]),
+        np.concatenate([plus, further[0]]),
+        np.concatenate([minus, further[1]]),
+        at_zero,
+        floor,
+        ratio,
+    )
+
+
+def _both_sides(line: Line, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    sides = [(line(h), line(-h)) for h in steps]
+    return np.stack([p for p, _ in sides]), np.stack([m for _, m in sides])
+
+
+def _unsettled(found: Derivative) -> bool:
+    bad = ~found.exists | ~(found.error <= 1e-5 * np.maximum(np.abs(found.value), 1e-3 * found.slope))
+    return bool(bad.any()) if bad.size <= 4096 else bool((~found.exists).any() or bad.mean() > 0.5)
+
+
+def _read(
+    steps: np.ndarray, plus: np.ndarray, minus: np.ndarray, middle: Vector, floor: float, ratio: float
+) -> Derivative:
+    """Return the best entry of the extrapolation table for each output."""
+    with np.errstate(all="ignore"):
+        h = steps[:, None]
+        quotient = (plus - minus) / (2 * h)
+        sigma = _scatter(quotient, plus, minus, steps, floor)
+        value, error = _extrapolate(quotient, sigma, steps, ratio)
+        kink = _kinks(plus, minus, middle, steps, np.maximum(sigma, floor * np.abs(middle)))
+        kink |= _unbounded(quotient, sigma, steps) | _one_sided(plus, minus)
+        slope = np.nanmax(np.where(np.isfinite(plus - minus), np.abs(plus - middle) + np.abs(minus - middle), 0) / h, 0)
+    exists = ~kink & np.isfinite(middle)
+    return Derivative(value, error, exists, slope, 2 * len(steps), float(steps[-1]))
+
+
+def _scatter(quotient: np.ndarray, plus: np.ndarray, minus: np.ndarray, steps: np.ndarray, floor: float) -> np.ndarray:
+    """Return the rounding error of F for each output, from the smallest steps of the ladder."""
+    tail = np.abs(np.diff(quotient[-5:], axis=0)) * steps[-4:, None]
+    seen = np.nanmax(np.where(np.isfinite(tail), tail, 0), axis=0) if len(tail) else np.zeros(quotient.shape[1])
+    size = np.maximum(np.abs(plus), np.abs(minus))[-4:]
+    return np.maximum(seen, floor * np.nanmax(np.where(np.isfinite(size), size, 0), axis=0))
+
+
+def _extrapolate(
+    quotient: np.ndarray, sigma: np.ndarray, steps: np.ndarray, ratio: float
+) -> tuple[np.ndarray, np.ndarray]:
+    count, size = quotient.shape
+    rounding = 2 * sigma / steps[:, None]
+    best, bar = np.full(size, np.nan), np.full(size, np.inf)
+    columns: list[list[np.ndarray]] = []
+    for k in range(count):
+        row = [quotient[k]]
+        for j in range(1, min(k, _DEPTH) + 1):
+            row.append(row[j - 1] + (row[j - 1] - columns[k - 1][j - 1]) / (ratio ** (2 * j) - 1))
+        columns.append(row)
+    low, high = np.full(size, -np.inf), np.full(size, np.inf)
+    for k in range(count - 1, 0, -1):  # from the smallest step up
+        for j, entry in enumerate(columns[k]):
+            before = columns[k - 1][max(j - 1, 0)]
+            spread = np.abs(entry - before)
+            if j:
+                spread = np.maximum(spread, np.abs(entry - columns[k][j - 1]))
+            outside = np.maximum(np.maximum(low - entry, entry - high), 0)
+            candidate = spread + rounding[k] + outside
+            better = candidate < bar
+            best, bar = np.where(better, entry, best), np.where(better, candidate, bar)
+        own = 2 * (rounding[k] + np.abs(quotient[k] - quotient[k - 1]))
+        own = np.where(np.isfinite(own), own, np.inf)
+        centre = np.where(np.isfinite(quotient[k]), quotient[k], 0)
+        low, high = np.maximum(low, centre - own), np.minimum(high, centre + own)
+    return best, bar
+
+
+def _kinks(plus: np.ndarray, minus: np.ndarray, middle: Vector, steps: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """Return where the one-sided slopes stay apart down to the smallest step that resolves them."""
+    apart = np.abs((plus - middle) + (minus - middle)) / steps[:, None]
+    resolved = np.isfinite(apart) & (apart > 32 * sigma / steps[:, None])
+    # the smallest four steps that resolve anything: a smooth function's S falls 64-fold over them
+    kink = np.zeros(apart.shape[1], bool)
+    last = np.where(resolved, np.arange(len(steps))[:, None], -1).max(axis=0)
+    enough = last >= 3
+    k = np.maximum(last, 3)
+    pick = np.take_along_axis
+    small, large = pick(apart, k[None], 0)[0], pick(apart, k[None] - 3, 0)[0]
+    kink[enough] = (small > 0.4 * large)[enough]
+    # smaller steps that no longer resolve the same jump because it is gone, not because noise covers it, clear it
+    gone = np.zeros_like(kink)
+    for i in range(len(steps)):
+        below = (i > last) & np.isfinite(apart[i])
+        gone |= below & (apart[i] + 8 * sigma / steps[i] < 0.4 * small)
+    return kink & ~gone
+
+
+def _unbounded(quotient: np.ndarray, sigma: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Return where difference quotients grow on every one of the six smallest steps."""
+    size = np.abs(quotient[-7:])
+    grows = size[1:] > 1.5 * size[:-1] + 8 * sigma / steps[-6:, None]
+    return np.asarray(grows.all(axis=0)) if len(grows) == 6 else np.zeros(quotient.shape[1], bool)
+
+
+def _one_sided(plus: np.ndarray, minus: np.ndarray) -> np.ndarray:
+    """Return where F has no finite value on one side, however small the step."""
+    return np.asarray(~np.isfinite(plus[-3:] + minus[-3:]).any(axis=0))

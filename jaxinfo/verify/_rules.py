@@ -1,0 +1,141 @@
+"""Other arithmetic for a program: in float64 whatever it pins, or with rounding errors put in.
+
+`Widen`    every float that depends on an argument is float64. The oracle of code that pins float32 or computes in
+           bfloat16: the function its author meant, without its rounding. What depends on no argument (random
+           numbers drawn from a key, tables) keeps its own dtype and so its own values.
+`Perturb`  every inexact result is multiplied by 1 + eps xi, xi in [-1, 1) a hash of its bits. What that does to a
+           derivative says how well conditioned it is, operation by operation: its error bar in any dtype.
+"""
+
+from typing import Any
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+import numpy as np
+
+from jaxinfo.verify._floats import bits, is_float
+from jaxinfo.verify._jaxprs import OPAQUE, Rule, bind
+
+# Their results are exact, or a selection of what came in.
+_EXACT = frozenset(
+    "abs argmax argmin broadcast_in_dim bitcast_convert_type ceil clamp complex concatenate conj convert_element_type "
+    "copy copy_p cummax cummin dynamic_slice dynamic_update_slice empty eq expand_dims floor full gather ge gt imag "
+    "iota is_finite le lt max min ne neg optimization_barrier pad real reduce_max reduce_min reduce_precision reshape "
+    "rev round scatter select_n select_and_gather_add sign slice sort split squeeze stop_gradient top_k "
+    "transpose".split()
+)
+# Many terms are added: each brings an error, and so does the order of addition.
+_SUMS = frozenset(
+    "reduce_sum dot_general conv_general_dilated cumsum cumlogsumexp cumprod reduce_prod reduce_window_sum "
+    "scatter-add scatter_add ragged_dot_general".split()
+)
+# Backward stable at best: their error is that of a matrix changed by eps times its norm.
+_NORMWISE = frozenset(
+    "cholesky eig eigh svd qr lu triangular_solve householder_product tridiagonal schur hessenberg geqrf geqp3 ormqr "
+    "tridiagonal_solve fft custom_linear_solve".split()
+)
+
+
+class CannotRewriteError(Exception):
+    """The program holds an operation whose arithmetic cannot be replaced."""
+
+
+class Widen(Rule):
+    """Compute in float64 whatever depends on an argument."""
+
+    def apply(self, eqn: jex.JaxprEqn, operands: list[Any]) -> list[Any]:
+        """Return the results of `eqn` in float64 if an operand is, else as they are.
+
+        Raises:
+            CannotRewriteError: the operation is bound to its dtype.
+        """
+        name = eqn.primitive.name
+        if not any(is_wide(x) for x in operands):
+            return bind(eqn, operands, eqn.params)
+        if name in OPAQUE:
+            raise CannotRewriteError(name)
+        operands = [widen(x) for x in operands]
+        if name == "reduce_precision":
+            return operands
+        params = {k: jnp.dtype("float64") if _is_float_dtype(v) else v for k, v in eqn.params.items()}
+        return [widen(x) for x in bind(eqn, operands, params)]
+
+    def touches(self, operands: list[Any]) -> bool:
+        """Whether anything depends on an argument."""
+        return any(is_wide(x) for x in operands)
+
+    def enter(self, aval: Any) -> jax.ShapeDtypeStruct:
+        """Return float64 in place of any other float."""
+        return jax.ShapeDtypeStruct(aval.shape, jnp.float64 if is_float(aval.dtype) else aval.dtype)
+
+    def leave(self, value: Any) -> Any:
+        """Return `value` in float64 if it is a float."""
+        return widen(value)
+
+
+class Perturb(Rule):
+    """Put a relative error of at most `eps` into every inexact result.
+
+    The number of steps of a `while` may depend on values converging, which they need not do under noise: its
+    results are perturbed, its body is not.
+    """
+
+    loops = ("scan", "cond")
+
+    def __init__(self, eps: float) -> None:
+        """Take the size of the errors."""
+        self.eps = eps
+
+    def apply(self, eqn: jex.JaxprEqn, operands: list[Any]) -> list[Any]:
+        """Return the results of `eqn`, perturbed."""
+        name = eqn.primitive.name
+        if name in _EXACT:
+            return bind(eqn, operands, eqn.params)
+        amount = self.eps
+        if name in _SUMS:
+            amount *= 1 + 0.5 * np.log2(max(1, _terms(eqn)))
+            operands = [self._relative(x, amount) for x in operands]
+        elif name in _NORMWISE:
+            operands = [self._normwise(x) for x in operands]
+        return [self._relative(x, amount) for x in bind(eqn, operands, eqn.params)]
+
+    def _relative(self, x: Any, eps: float) -> Any:
+        return x * (1 + eps * _noise(x)) if is_wide(x) else x  # what is coarser has errors of its own
+
+    def _normwise(self, x: Any) -> Any:
+        if not is_wide(x) or jnp.ndim(x) < 2:
+            return x
+        return x + self.eps * _noise(x) * jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
+
+
+def is_wide(x: Any) -> bool:
+    """Whether `x` is float64, which under `Widen` means that it depends on an argument."""
+    return jnp.result_type(x) == jnp.float64
+
+
+def widen(x: Any) -> Any:
+    """Return a float in float64, anything else as it is."""
+    return jax.lax.convert_element_type(x, jnp.float64) if is_float(jnp.result_type(x)) else x
+
+
+def _is_float_dtype(value: Any) -> bool:
+    return isinstance(value, np.dtype | type) and is_float(value) and bits(value) < 64
+
+
+def _terms(eqn: Any) -> float:
+    """Return how many products or numbers are added into one element of the result."""
+    before = max(float(np.prod(v.aval.shape)) for v in eqn.invars if hasattr(v.aval, "shape"))
+    after = max(1.0, float(np.prod(eqn.outvars[0].aval.shape)))
+    if eqn.primitive.name in ("dot_general", "ragged_dot_general"):
+        (contracted, _), _ = eqn.params.get("dimension_numbers", (((), ()), ((), ())))
+        return float(np.prod([eqn.invars[0].aval.shape[i] for i in contracted]))
+    return before if eqn.primitive.name.startswith("cum") else max(before / after, 1.0)
+
+
+def _noise(x: Any) -> jax.Array:
+    """Return numbers in [-1, 1) that depend on nothing but the bits of `x`: equal values meet equal errors."""
+    word = jax.lax.bitcast_convert_type(jnp.asarray(x, jnp.float64), jnp.uint64)
+    word = (word ^ (word >> 33)) * jnp.uint64(0xFF51AFD7ED558CCD)
+    word = (word ^ (word >> 33)) * jnp.uint64(0xC4CEB9FE1A85EC53)
+    return (word >> 11).astype(jnp.float64) * 2.0**-52 - 1

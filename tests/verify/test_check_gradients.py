@@ -1,0 +1,67 @@
+"""Verdicts: a wrong gradient is wrong and its element named, a right one right, a kink a kink."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxinfo.verify import GradientReport, Verdict, check_gradients
+
+X = jnp.asarray(np.random.default_rng(0).normal(size=(4, 10)), jnp.float32)
+
+
+def with_rule(value: Callable[..., Any], gradient: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `value` with `gradient(x, cotangent)` as its reverse rule."""
+    wrapped = jax.custom_vjp(value)
+    wrapped.defvjp(lambda x: (value(x), x), lambda x, c: (gradient(x, c),))
+    return wrapped
+
+
+def loss(x: jax.Array) -> jax.Array:
+    return jnp.mean(jax.nn.logsumexp(x, axis=-1) - x[:, 3])
+
+
+def pull(x: jax.Array, c: jax.Array) -> jax.Array:
+    return jax.vjp(loss, x)[1](c)[0]
+
+
+def test_a_right_rule_is_right() -> None:
+    report = check_gradients(with_rule(loss, pull), X)
+    assert report.verdict is Verdict.CORRECT, str(report)
+    assert report.smallest_detectable < 1e-9
+    assert any(row.status == "not available" for row in report.table)
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, 1.0001, 1 + 1e-8])
+def test_one_wrong_element_is_named(factor: float) -> None:
+    report = check_gradients(with_rule(loss, lambda x, c: pull(x, c).at[2, 7].multiply(factor)), X, order=1)
+    assert report.verdict is Verdict.WRONG
+    assert report.worst is not None
+    assert (report.worst.path, report.worst.index) == ("args[0]", (2, 7))
+    true = float(jax.grad(loss)(X.astype(jnp.float64))[2, 7])
+    assert abs(report.worst.reference - true) <= 8 * report.worst.error_bar
+    assert report.worst.input == float(X[2, 7])
+
+
+def test_settings_are_left_as_they_were(as_user: None) -> None:
+    check_gradients(jnp.sin, X[0], order=1)
+    assert jnp.asarray(1.0).dtype == jnp.float32
+    with jax.numpy_dtype_promotion("strict"):
+        check_gradients(jnp.sin, X[0], order=1)
+        with pytest.raises(ValueError, match="promotion"):
+            jnp.ones(1, jnp.bfloat16) + X[0]
+
+
+def test_kinks_beside_the_point_are_none_and_at_it_are() -> None:
+    assert check_gradients(jax.nn.relu, X.at[0, 0].set(1e-6)).verdict is Verdict.CORRECT
+    report = check_gradients(jax.nn.relu, X.at[0, 0].set(0.0))
+    assert report.verdict is Verdict.NOT_DIFFERENTIABLE
+
+
+def test_undecidable_says_why() -> None:
+    report: GradientReport = check_gradients(lambda n: n + 1, jnp.arange(3))
+    assert report.verdict is Verdict.UNDECIDABLE
+    assert "floating" in report.reason
