@@ -91,9 +91,9 @@ class _Solve(NamedTuple):
 
 
 def conjugate_gradients(
-    product: Callable[[Any], Any], grads: Any, scale: Any, tightness: jax.Array
+    product: Callable[[Any], Any], grads: Any, scale: Any, tightness: jax.Array, most: int = _MAX_PRODUCTS
 ) -> tuple[Any, jax.Array]:
-    """Solve H d = -g from d = 0 until the residual has fallen to `tightness` of the gradient.
+    """Solve H d = -g from d = 0 until the residual has fallen to `tightness` of the gradient, `most` products.
 
     Returns:
         The solution and the number of products taken. Where a direction is met that has no positive
@@ -113,7 +113,7 @@ def conjugate_gradients(
     start = _Solve(optax.tree.zeros_like(grads), residual, direction, power, count, power <= 0)
 
     def unfinished(s: _Solve) -> jax.Array:
-        return ~s.stopped & (s.power > goal) & (s.products < _MAX_PRODUCTS)
+        return ~s.stopped & (s.power > goal) & (s.products < most)
 
     def improve(s: _Solve) -> _Solve:
         image = product(s.direction)

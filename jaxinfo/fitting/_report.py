@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxinfo.fitting._estimate import FitResult
 from jaxinfo.fitting._models import GradientCheck, Measures, Model
-from jaxinfo.fitting._result import FitResult, Progress, Reason
+from jaxinfo.fitting._result import Progress
+from jaxinfo.fitting._summary import draw_convergence
 
 
 class Report(NamedTuple):
@@ -23,7 +25,7 @@ class Report(NamedTuple):
     @property
     def found(self) -> bool:
         """Whether the fit came to an estimate."""
-        return self.result.reason in (Reason.CONVERGED, Reason.FLOAT_FLOOR)
+        return self.result.reason.found
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures by the names of the JSON file; what is not finite becomes null."""
@@ -102,29 +104,13 @@ def draw(report: Report, file: Path) -> None:
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _draw_convergence(left, report)
+    draw_convergence(left, report.result.history)
     (_draw_confusion if report.model.weights is None else _draw_ranks)(right, report)
     figure.suptitle(
         f"{report.dataset}: {report.result.reason} after {report.result.steps} steps, "
         f"KL(P||Q) = {report.measures.kl:.4g} nats"
     )
     figure.savefig(file, dpi=150)
-
-
-def _draw_convergence(axes: Any, report: Report) -> None:
-    history = report.result.history
-    steps = np.arange(len(history.objective))
-    gap = history.objective - np.nanmin(history.objective)
-    for values, label, marker in (
-        (gap, "objective above its least [nats]", "o"),
-        (history.decrement, "half the squared Newton decrement [nats]", "s"),
-        (history.gradient_norm, "norm of the gradient", "^"),
-    ):
-        axes.semilogy(steps, np.where(values > 0, values, np.nan), marker=marker, markersize=4, label=label)
-    axes.set(xlabel="step", title="Convergence")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.3)
-    axes.legend()
 
 
 def _draw_confusion(axes: Any, report: Report) -> None:

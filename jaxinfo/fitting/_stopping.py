@@ -24,6 +24,7 @@ from jaxinfo.fitting._trees import norm as norm_of
 
 _CONTRACTING = 0.01  # the decrement fell at least tenfold (its square a hundredfold) in one step
 _AT_REST = 1e-3  # parameters that grow by less than this share in one Newton step do not flee to infinity
+_RUNAWAY = 1e3  # an objective this many times its starting size above its start has run away
 _NEAR_FLOOR = 1e4  # the floor is measured once the decrement is within this many roundings of the objective
 
 
@@ -112,3 +113,14 @@ def certify(value_fn: Callable, params: Any, tolerance: float) -> tuple[jax.Arra
     reason = jnp.where(near & (decrement >= 0), reason, int(Reason.RUNNING))
     only_by_floor = (reason == Reason.CONVERGED) & (decrement > tolerance)
     return jnp.where(only_by_floor, int(Reason.FLOAT_FLOOR), reason).astype(jnp.int32), decrement
+
+
+def overrule(
+    reason: jax.Array, value: jax.Array, finite: jax.Array, first: jax.Array, *, out_of_steps: jax.Array
+) -> jax.Array:
+    """Return `reason` unless the objective ran away or is not finite; without any, whether the steps ran out."""
+    bound = 1 + jnp.abs(first)
+    away = (value > first + _RUNAWAY * bound) | (value < -bound / jnp.finfo(value.dtype).eps)
+    reason = jnp.where((reason == Reason.RUNNING) & out_of_steps, int(Reason.MAX_STEPS), reason)
+    reason = jnp.where(away, int(Reason.DIVERGED), reason)
+    return jnp.where(finite, reason, jnp.where(value == -jnp.inf, int(Reason.DIVERGED), int(Reason.NONFINITE)))

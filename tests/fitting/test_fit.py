@@ -154,7 +154,7 @@ def test_core_runs_under_jit_and_vmap() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "nelder_mead"}, "`method` must be 'auto', 'newton', 'newton_cg' or 'lbfgs', got 'nelder_mead'."),
+        ({"method": "nelder_mead"}, "`method` must be 'auto', 'newton', 'newton_cg', 'lbfgs' or 'minibatch', got 'nelder_mead'."),
         ({"method": "newton", "optimizer": optax.sgd(1.0)}, "`method` must be 'auto' where `optimizer` is given"),
         ({"max_steps": -1}, "`max_steps` must be an integer of at least 0, got -1."),
         ({"tolerance": -1.0}, "`tolerance` must be a number of nats, at least 0, got -1.0."),

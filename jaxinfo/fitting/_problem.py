@@ -1,0 +1,138 @@
+"""A fit as asked for: its options checked, and those left to us filled in."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from jaxinfo import _checks
+from jaxinfo.fitting._methods import Method, choose_method, default_tolerance
+from jaxinfo.fitting._objective import Loss, Parts, Penalty, examples, float_params, make_objective, mean_loss
+
+_PASSES = 100  # passes through the data that minibatches are given unless told
+_PATIENCE = 10  # validations without gain before the fit stops
+
+
+class Options(NamedTuple):
+    """The options that `fit` and `minimize` share; `fit` explains each."""
+
+    method: str = "auto"
+    penalty: Penalty | None = None
+    optimizer: optax.GradientTransformation | None = None
+    batch_size: int | None = None
+    max_steps: int | None = None
+    tolerance: float | None = None
+    patience: int | None = None
+
+
+class Inputs(NamedTuple):
+    """The arrays of a fit: arguments of the compiled loop, not constants, which XLA would fold at length."""
+
+    data: Any
+    weights: jax.Array | None
+    validation: Any
+    key: jax.Array
+
+
+class Problem(NamedTuple):
+    """What does not change during a fit.
+
+    Attributes:
+        objective: params -> (objective, its parts), over all of the data.
+        validate: params -> NLL per example of the validation data, None without any.
+        method: how the steps are made.
+        max_steps: after how many the fit stops.
+        tolerance: decrement at which it stops, in nats.
+        patience: validations without gain before it stops.
+        loss: the loss, for minibatches.
+        penalty: the penalty, for minibatches.
+        inputs: the arrays.
+        examples: number of examples.
+    """
+
+    objective: Callable[[Any], tuple[jax.Array, Parts]]
+    validate: Callable[[Any], jax.Array] | None
+    method: Method
+    max_steps: int
+    tolerance: float
+    patience: int
+    loss: Loss
+    penalty: Penalty | None
+    inputs: Inputs
+    examples: int
+
+    @property
+    def batches(self) -> int:
+        """Steps in a pass through the data."""
+        return -(-self.examples // (self.method.batch_size or max(self.examples, 1)))
+
+
+def as_inputs(params: Any, data: Any, weights: ArrayLike | None, validation: Any, key: jax.Array | None) -> Inputs:
+    """Return the arrays of a fit: a mask or counts as floating weights, a key if none is given.
+
+    Raises:
+        TypeError: `key` is no random key.
+    """
+    if weights is not None:
+        weights = jnp.asarray(weights)
+        if not jnp.issubdtype(weights.dtype, jnp.floating):
+            weights = weights.astype(jnp.result_type(*map(jnp.result_type, jax.tree.leaves(params)[:1])))
+    key = jax.random.key(0) if key is None else key
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        if key.dtype != jnp.uint32:
+            raise TypeError(f"`key` must be a random key, such as jax.random.key(0), got dtype {key.dtype}.")
+        key = jax.random.wrap_key_data(key)
+    return Inputs(data, weights, validation, key)  # pyright: ignore[reportArgumentType]
+
+
+def make_problem(loss: Loss, params: Any, inputs: Inputs, options: Options) -> Problem:
+    """Return the fit with its options checked and those left to us filled in.
+
+    Raises:
+        TypeError: the loss returns no array.
+        ValueError: an option is out of its range, or the loss is not one value per example.
+    """
+    params = float_params(params)
+    if options.batch_size is not None:
+        _checks.check_number(options.batch_size, "batch_size", low=1, wanted="an integer of at least 1")
+    losses = jax.eval_shape(loss, params, inputs.data)
+    if not isinstance(losses, jax.ShapeDtypeStruct):
+        raise TypeError(f"`loss` must return one array, the NLL of every example, got {type(losses).__name__}.")
+    count = losses.size
+    method = choose_method(options.method, options.optimizer, options.batch_size, params, count)
+    if method.batch_size:
+        count = examples(inputs.data)
+        if losses.shape != (count,):
+            raise ValueError(f"`loss` must return shape ({count},), one NLL per row of `data`, got {losses.shape}.")
+    objective = make_objective(loss, inputs.data, inputs.weights, options.penalty, method.batch_size)
+    max_steps = method.max_steps if options.max_steps is None else options.max_steps
+    if max_steps is None:
+        max_steps = _PASSES * -(-count // (method.batch_size or count))
+    _checks.check_number(max_steps, "max_steps", low=0, wanted="an integer of at least 0")
+    tolerance = options.tolerance
+    if tolerance is None:
+        tolerance = default_tolerance(method, jax.eval_shape(objective, params)[0].dtype)
+    _checks.check_number(tolerance, "tolerance", low=0, wanted="a number of nats, at least 0")
+    patience = _PATIENCE if options.patience is None else options.patience
+    _checks.check_number(patience, "patience", low=1, wanted="an integer of at least 1")
+    if options.patience is not None and inputs.validation is None:
+        raise ValueError("`patience` must come with `validation`, whose loss it watches, got none.")
+
+    def validate(params: Any) -> jax.Array:
+        return mean_loss(loss, params, inputs.validation, method.batch_size)
+
+    return Problem(
+        objective,
+        validate if inputs.validation is not None else None,
+        method,
+        int(max_steps),
+        float(tolerance),
+        int(patience),
+        loss,
+        options.penalty,
+        inputs,
+        count,
+    )

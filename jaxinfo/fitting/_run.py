@@ -1,0 +1,96 @@
+"""Running the compiled loop from the host: in turns of about a tenth of a second, with a look in between."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxinfo.fitting._checkpoint import Saver
+from jaxinfo.fitting._diagnosis import lowest_loss
+from jaxinfo.fitting._loop import advance
+from jaxinfo.fitting._objective import Loss
+from jaxinfo.fitting._problem import Inputs, Options, Problem, make_problem
+from jaxinfo.fitting._progress import Reporter
+from jaxinfo.fitting._result import Reason
+from jaxinfo.fitting._state import FitState, start
+
+_CHUNK_SECONDS = 0.1  # the device runs about this long between two looks of the host
+_CHUNK_TURNS = 64  # and with several processes, whose clocks differ, at most so many turns
+
+
+class Runner(NamedTuple):
+    """A compiled loop, and where its arrays live."""
+
+    problem: Problem
+    inputs: Inputs
+    run: Callable[[FitState, Inputs, Any], tuple[FitState, jax.Array]]
+    first: FitState
+    place: Callable[[Any], Any]
+    compile_seconds: float
+
+
+def compile_loop(loss: Loss, params: Any, inputs: Inputs, options: Options) -> Runner:
+    """Check the fit and compile its loop; sharded data bring their mesh, over which the rest is replicated."""
+    began = time.perf_counter()
+    problem = make_problem(loss, params, inputs, options)
+    replicated = _replicated(inputs)
+
+    def place(tree: Any) -> Any:
+        if replicated is None:
+            return tree
+        return jax.tree.map(lambda leaf: leaf if _on_mesh(leaf) else jax.device_put(leaf, replicated), tree)
+
+    inputs = place(inputs)
+    # once compiled the program takes device arrays only: a first step away from NumPy costs nothing
+    inputs = jax.tree.map(jnp.asarray, inputs)
+    first = place(start(problem, params))
+    step = jax.jit(partial(_advance, loss, options), out_shardings=replicated)
+    run = step.lower(first, inputs, 0).compile()
+    return Runner(problem, inputs, run, first, place, time.perf_counter() - began)
+
+
+def _advance(loss: Loss, options: Options, state: FitState, inputs: Inputs, until: Any) -> tuple[FitState, jax.Array]:
+    problem = make_problem(loss, state.params, inputs, options)
+    state = advance(problem, state, until)
+    return state, lowest_loss(problem, state.best.params)
+
+
+def _on_mesh(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and isinstance(leaf.sharding, NamedSharding) and leaf.sharding.mesh.size > 1
+
+
+def _replicated(inputs: Inputs) -> NamedSharding | None:
+    """Return the sharding that puts a copy on every device of the mesh the data are on; None without one."""
+    for leaf in jax.tree.leaves(inputs):
+        if _on_mesh(leaf):
+            return NamedSharding(leaf.sharding.mesh, PartitionSpec())
+    return None
+
+
+def run_loop(
+    runner: Runner, state: FitState, reporter: Reporter | None = None, saver: Saver | None = None
+) -> tuple[FitState, float, float]:
+    """Turn the loop until it stops; return the last state, the smallest NLL of an example there, and the seconds."""
+    began = time.perf_counter()
+    turns, lowest = 1, jnp.inf
+    fresh = True
+    while fresh or int(state.reason) == Reason.RUNNING:
+        fresh = False
+        asked = time.perf_counter()
+        until = min(int(state.step) + turns - 1, runner.problem.max_steps)
+        stop = None if saver is None else saver.next_stop(int(state.step))
+        state, lowest = runner.run(state, runner.inputs, until if stop is None else min(until, stop))
+        jax.block_until_ready(state)
+        if jax.process_count() > 1:
+            turns = min(2 * turns, _CHUNK_TURNS)
+        elif time.perf_counter() - asked < _CHUNK_SECONDS:
+            turns *= 2
+        if reporter is not None:
+            reporter.report(state, time.perf_counter() - began)
+        if saver is not None:
+            saver.save(state, last=int(state.reason) != Reason.RUNNING)
+    return state, float(lowest), time.perf_counter() - began
