@@ -7,6 +7,8 @@ Numerics         logsumexp, log_softmax, softmax, logits_from_probs
 Measures         entropy, cross_entropy, kl_divergence, js_divergence, renyi_divergence, f_divergence,
                  kl_estimate; to_bits, perplexity
 Losses           softmax_cross_entropy, nll, sigmoid_cross_entropy, gaussian_nll, poisson_nll
+Large
+vocabularies     linear_softmax_cross_entropy: from hidden states and an output kernel, without the logits
 Reductions       mean, total
 Estimation       fit, FitResult
 Trust            verify: gradients checked, of any JAX code
@@ -40,3 +42,4 @@ from jaxinfo._sigmoid import sigmoid_cross_entropy as sigmoid_cross_entropy
 from jaxinfo._version import __version__ as __version__
 from jaxinfo.fitting import FitResult as FitResult
 from jaxinfo.fitting import fit as fit
+from jaxinfo.linear import linear_softmax_cross_entropy as linear_softmax_cross_entropy

@@ -38,6 +38,7 @@ PUBLIC = {
     "gaussian_nll",
     "js_divergence",
     "kl_estimate",
+    "linear_softmax_cross_entropy",
     "poisson_nll",
     "renyi_divergence",
     "sigmoid_cross_entropy",

@@ -1,0 +1,151 @@
+"""The derivative of the statistics in every mode and order: a tangent rule that is a scan over blocks of classes.
+
+The rule is written with the statistics themselves, so that it can be differentiated again. Its body is
+checkpointed: in reverse mode a block's logits are made again, and nothing of the size of [N, V] is kept. The
+tangent of the kernel, cut into blocks, is scanned over; so is its cotangent, and no block is added into an
+array of the kernel's size.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxinfo._rows import centre
+from jaxinfo.linear._fold import statistics
+from jaxinfo.linear._head import Head, affine, is_at, like, masked, shaped, take
+from jaxinfo.linear._rows import Fixed, Inputs, Kept, Plan, Rows, weighted_targets
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def rows_any(plan: Plan, inputs: Inputs, fixed: Fixed) -> tuple[Rows, Kept]:
+    """Return the statistics of each row, differentiable in every mode and order."""
+    return statistics(plan, inputs, fixed)
+
+
+@rows_any.defjvp
+def _rows_jvp(plan: Plan, primals: tuple, tangents: tuple) -> tuple[tuple[Rows, Kept], tuple[Rows, Kept]]:
+    inputs, fixed = primals
+    rows, kept = rows_any(plan, inputs, fixed)
+    moved = tangent_rows(plan, inputs, fixed, rows, kept, tangents[0])
+    return (rows, kept), (moved, jax.tree.map(jnp.zeros_like, kept))
+
+
+def tangent_rows(plan: Plan, inputs: Inputs, fixed: Fixed, rows: Rows, kept: Kept, t: Inputs) -> Rows:
+    """Return the tangent of the rows along the tangent `t` of the inputs, linear in it."""
+    classes, size = inputs.head.classes, plan.size
+    blocks, rest = divmod(classes, size)
+
+    @partial(jax.checkpoint, prevent_cse=False)
+    def body(sums: Rows, start: Any, t_block: Inputs) -> Rows:
+        width = t_block.head.kernel.shape[1]
+        part = _tangent_of_block(plan, inputs.block(start, width), fixed.block(start, width), rows, kept, t_block)
+        return jax.tree.map(jnp.add, sums, part)
+
+    sums = jax.tree.map(lambda a: like(0, rows.top, a.shape, a.dtype), rows)
+    if blocks:
+        whole = blocks * size
+        cut = _Columns(*(_blocks(a, whole, size) for a in _columns(t)))
+        step = lambda sums, at: (body(sums, at[0] * size, _with(t, at[1])), None)  # noqa: E731
+        sums, _ = jax.lax.scan(step, sums, (jnp.arange(blocks), cut))
+    if rest:
+        tail = _Columns(*(None if a is None else a[..., blocks * size :] for a in _columns(t)))
+        sums = body(sums, blocks * size, _with(t, tail))
+    return sums
+
+
+class _Columns(NamedTuple):
+    """The parts of the inputs that have a class axis, the last."""
+
+    kernel: Any
+    bias: Any
+    targets: Any
+    weights: Any
+
+
+def _columns(t: Inputs) -> _Columns:
+    return _Columns(t.head.kernel, t.head.bias, t.targets, t.weights)
+
+
+def _with(t: Inputs, columns: _Columns) -> Inputs:
+    """Return `t` with the columns of one block."""
+    return Inputs(t.head._replace(kernel=columns.kernel, bias=columns.bias), columns.targets, columns.weights)
+
+
+def _blocks(a: Any, whole: int, size: int) -> Any:
+    """Return the first `whole` columns as blocks of `size`, the blocks leading."""
+    return None if a is None else jnp.moveaxis(a[..., :whole].reshape(*a.shape[:-1], -1, size), -2, 0)
+
+
+def _tangent_of_block(plan: Plan, inputs: Inputs, fixed: Fixed, rows: Rows, kept: Kept, t: Inputs) -> Rows:
+    """Return what one block contributes to the tangent of the rows."""
+
+    def logits(head: Head) -> jax.Array:
+        z = masked(affine(head, plan.dtype), fixed.included, -jnp.inf)
+        return shaped(z, head.temperature, head.soft_cap)
+
+    x, t_x = jax.jvp(logits, (inputs.head,), (t.head,))
+    out = Rows(jnp.zeros_like(rows.top))
+    level = centre(x, jax.lax.stop_gradient(rows.top)[:, None])
+    if rows.rest is not None:
+        share = _share_of_rest(x, fixed, rows, kept)
+        out = out._replace(at=take(t_x, fixed.labels), rest=jnp.sum(share * t_x, axis=1))
+    if rows.lse is not None:
+        nothing = (rows.lse == -jnp.inf)[:, None]
+        p = jnp.where(nothing, 0, jnp.exp(jnp.where(nothing, -jnp.inf, level) - rows.lse[:, None]))
+        out = out._replace(lse=jnp.sum(p * t_x, axis=1))
+        if rows.entropy is not None:
+            heat = jnp.where(level == -jnp.inf, 0, level) + (rows.entropy - rows.lse)[:, None]
+            out = out._replace(entropy=-jnp.sum(jnp.where(nothing, 0, p * heat) * t_x, axis=1))
+    if rows.picked is not None:
+        out = out._replace(picked=take(t_x, fixed.labels))
+    if rows.mass is not None:
+        mass = weighted_targets(inputs, fixed)
+        absent = (mass == 0) & (x == -jnp.inf)
+        t_mass = jnp.where(absent, 0, _tangent_of_targets(inputs, fixed, t))
+        t_level = mass * t_x + _along(t_mass, level)
+        out = out._replace(mass=jnp.sum(t_mass, axis=1), level=jnp.sum(t_level, axis=1))
+    if rows.share is not None:
+        finite = (x > -jnp.inf).astype(x.dtype)
+        weight = finite if inputs.weights is None else finite * inputs.weights
+        t_weight = jnp.zeros_like(finite) if t.weights is None else finite * t.weights
+        t_spread = weight * t_x + _along(t_weight, level)
+        out = out._replace(share=jnp.sum(t_weight, axis=1), spread=jnp.sum(t_spread, axis=1))
+    return out
+
+
+def _share_of_rest(x: jax.Array, fixed: Fixed, rows: Rows, kept: Kept) -> jax.Array:
+    """Return each class's part of the sum over the rest, 0 at the label, with the derivative of exp(x - rest)."""
+    base = jnp.minimum(kept.rest_max, float(jnp.finfo(x.dtype).max))[:, None]
+    share = jnp.minimum(jnp.exp(x - base), 1) / jnp.where(kept.rest_sum == 0, 1, kept.rest_sum)[:, None]
+    share = jnp.where(is_at(x, fixed.labels), 0, share)
+    return attach(
+        jax.lax.stop_gradient(share), jnp.where(share == 0, 0, x), jnp.where(share == 0, 0, rows.rest[:, None])
+    )
+
+
+@jax.custom_jvp
+def attach(share: jax.Array, x: jax.Array, rest: jax.Array) -> jax.Array:
+    """Return `share`, which is exp(x - rest), with that derivative."""
+    del x, rest
+    return share
+
+
+@attach.defjvp
+def _attach_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    share = attach(*primals)
+    return share, share * (tangents[1] - tangents[2])
+
+
+def _tangent_of_targets(inputs: Inputs, fixed: Fixed, t: Inputs) -> jax.Array:
+    """Return the tangent of the weighted targets of a block."""
+    moved = weighted_targets(inputs._replace(targets=t.targets), fixed)
+    return moved if t.weights is None else moved + weighted_targets(inputs._replace(weights=t.weights), fixed)
+
+
+def _along(t: jax.Array, level: jax.Array) -> jax.Array:
+    """Return t * level with 0 * inf = 0, as a product, which stays linear in t."""
+    infinite = level == -jnp.inf
+    largest = jnp.asarray(jnp.finfo(level.dtype).max, level.dtype)
+    return t * jnp.where(infinite, -largest, level) * jnp.where(infinite, largest, 1)

@@ -1,0 +1,177 @@
+"""An output head and its logits, a block of classes at a time: the only place where logits are made.
+
+A head is hidden states and the kernel that maps them to logits. Its classes are cut into blocks of one
+size; where they do not divide evenly the last, smaller block is handled apart, so that no class is ever
+padded.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from jaxinfo._transform import transform
+
+Carry = TypeVar("Carry")
+
+
+class Head(NamedTuple):
+    """What logits are made of; every part can be differentiated, and a part that is None is not there.
+
+    Attributes:
+        hidden: [N, D].
+        kernel: [D, V], or a block of its columns.
+        bias: [V], or the same block of it.
+        temperature: scalar that divides the logits.
+        soft_cap: scalar that bounds them.
+    """
+
+    hidden: jax.Array
+    kernel: jax.Array
+    bias: jax.Array | None = None
+    temperature: jax.Array | None = None
+    soft_cap: jax.Array | None = None
+
+    @property
+    def classes(self) -> int:
+        """The number of classes, V."""
+        return self.kernel.shape[1]
+
+    def block(self, start: Any, size: int) -> "Head":
+        """Return the head of `size` classes from `start`."""
+        return self._replace(kernel=cut(self.kernel, start, size), bias=cut(self.bias, start, size))
+
+
+def affine(head: Head, dtype: Any) -> jax.Array:
+    """Return hidden @ kernel + bias [N, V] of a block in `dtype`, accumulated in it.
+
+    It is pinned (see `jaxinfo._normalise.pin`): every use sees the same values.
+    """
+    x = product(head.hidden, head.kernel, (1, 0), dtype)
+    if head.bias is not None:
+        x = x + jnp.expand_dims(head.bias.astype(dtype), 0)
+    return jax.lax.optimization_barrier(x)
+
+
+def shaped(x: jax.Array, temperature: jax.Array | None, soft_cap: jax.Array | None) -> jax.Array:
+    """Return the logits after temperature and soft cap."""
+    return transform(x, 1.0 if temperature is None else temperature, soft_cap)
+
+
+def product(a: jax.Array, b: jax.Array, axes: tuple[int, int], dtype: Any) -> jax.Array:
+    """Contract an axis of `a` with one of `b`, in the wider of their dtypes, accumulated in `dtype`."""
+    wide = max((a.dtype, b.dtype), key=lambda t: jnp.finfo(t).bits)
+    contract = (((axes[0],), (axes[1],)), ((), ()))
+    return jax.lax.dot_general(a.astype(wide), b.astype(wide), contract, preferred_element_type=dtype)
+
+
+def cut(x: Any, start: Any, size: int) -> Any:
+    """Return `size` classes of the last axis from `start`; all of it where it has one element, None for None."""
+    if x is None or x.shape[-1] == 1 != size:
+        return x
+    return jax.lax.dynamic_slice_in_dim(x, start, size, x.ndim - 1)
+
+
+def paste(whole: Any, part: Any, start: Any) -> Any:
+    """Return `whole` with `part` in its place from class `start`, None for None."""
+    if whole is None:
+        return None
+    return jax.lax.dynamic_update_slice_in_dim(whole, part.astype(whole.dtype), start, whole.ndim - 1)
+
+
+def fold(body: Callable[[Carry, Any, int], Carry], carry: Carry, classes: int, size: int) -> Carry:
+    """Fold `body(carry, start, size)` over the blocks of the classes, in order."""
+    blocks, rest = divmod(classes, size)
+    if blocks == 1:
+        carry = body(carry, 0, size)
+    elif blocks:
+        carry, _ = jax.lax.scan(lambda c, i: (body(c, i * size, size), None), carry, jnp.arange(blocks))
+    return body(carry, blocks * size, rest) if rest else carry
+
+
+def put(x: jax.Array, at: jax.Array, value: jax.Array | float) -> jax.Array:
+    """Return `x` [N, B] with `value` at column `at` of each row; a column outside [0, B) is not there.
+
+    On the CPU a selection keeps XLA from its vectorised kernels, and a scatter does not.
+    """
+    values = jnp.broadcast_to(jnp.asarray(value, x.dtype), at.shape)
+
+    def scatter(x: jax.Array, at: jax.Array, values: jax.Array) -> jax.Array:
+        beyond = jnp.where((at >= 0) & (at < x.shape[1]), at, x.shape[1])
+        rows = jnp.arange(x.shape[0], dtype=at.dtype)
+        return x.at[rows, beyond].set(values, mode="drop", unique_indices=True)
+
+    def select(x: jax.Array, at: jax.Array, values: jax.Array) -> jax.Array:
+        return jnp.where(is_at(x, at), jnp.expand_dims(values, 1), x)
+
+    return jax.lax.platform_dependent(x, at, values, cpu=scatter, default=select)
+
+
+def take(x: jax.Array, at: jax.Array) -> jax.Array:
+    """Return the element of each row of `x` [N, B] at column `at`, and 0 where there is no such column."""
+    here = (at >= 0) & (at < x.shape[1])
+    picked = jnp.take_along_axis(x, jnp.expand_dims(jnp.where(here, at, 0), 1), axis=1)[:, 0]
+    return jnp.where(here, picked, 0)
+
+
+def is_at(x: jax.Array, at: jax.Array) -> jax.Array:
+    """Return where in `x` [N, B] the column is `at`."""
+    return jax.lax.broadcasted_iota(at.dtype, x.shape, 1) == jnp.expand_dims(at, 1)
+
+
+class Included(NamedTuple):
+    """Which classes of which rows are included.
+
+    Attributes:
+        classes: [M, V] for M distinct rows, or a block of its columns.
+        row: [N], which of them each row has; None where M is 1 or N.
+    """
+
+    classes: jax.Array
+    row: jax.Array | None
+
+    def block(self, start: Any, size: int) -> "Included":
+        """Return the same for `size` classes from `start`."""
+        return self._replace(classes=cut(self.classes, start, size))
+
+    def of(self, x: jax.Array) -> jax.Array:
+        """Return it for each element of the block `x`."""
+        return jnp.broadcast_to(self.classes if self.row is None else self.classes[self.row], x.shape)
+
+
+def masked(x: jax.Array, included: Included | None, outside: float) -> jax.Array:
+    """Return the block `x` [N, B] with `outside` where it is not included."""
+    return x if included is None else jnp.where(included.of(x), x, jnp.asarray(outside, x.dtype))
+
+
+def least(dtype: Any) -> float:
+    """Return the lowest finite float: as a maximum of nothing it keeps -inf - (-inf), a nan, from coming up."""
+    return float(jnp.finfo(dtype).min)
+
+
+def meet(*trees: Any) -> tuple[Any, ...]:
+    """Return the arrays as varying over every mesh axis that one of them varies over, inside `shard_map`.
+
+    A kernel that is the same on all shards of the data meets hidden states that are not. The derivative of
+    being made to vary is a sum over the shards, so each gets the gradient of all.
+    """
+    axes = frozenset().union(*map(_varying, jax.tree.leaves(trees)))
+
+    def vary(a: jax.Array) -> jax.Array:
+        missing = tuple(sorted(axes - _varying(a), key=str))
+        return jax.lax.pcast(a, missing, to="varying") if missing else a
+
+    return jax.tree.map(vary, trees)
+
+
+def _varying(a: jax.Array) -> frozenset:
+    """Return the mesh axes that an array varies over, as its type says; jax has named this in two ways."""
+    kind = jax.typeof(a)
+    return kind.vma if hasattr(kind, "vma") else kind.manual_axis_type.varying
+
+
+def like(value: float, reference: jax.Array, shape: tuple[int, ...] | None = None, dtype: Any = None) -> jax.Array:
+    """Return an array full of `value`, which varies over the mesh axes that `reference` varies over."""
+    shape = reference.shape if shape is None else shape
+    return meet(jnp.full(shape, value, dtype or reference.dtype), reference)[0]

@@ -1,0 +1,189 @@
+"""linear_softmax_cross_entropy: the loss of an output head, from its hidden states."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Integer
+
+from jaxinfo import _checks
+from jaxinfo._cross_entropy import acts
+from jaxinfo._reduce import mean, total
+from jaxinfo.linear._any import rows_any
+from jaxinfo.linear._arguments import (
+    DIFFERENTIATION,
+    REDUCTIONS,
+    STRATEGIES,
+    Problem,
+    as_block_size,
+    as_row_weights,
+    check_choice,
+    lay_out,
+    local_labels,
+)
+from jaxinfo.linear._cross_entropy import Terms, losses
+from jaxinfo.linear._head import meet
+from jaxinfo.linear._reverse import rows_reverse
+from jaxinfo.linear._rows import Fixed, Inputs, Plan
+from jaxinfo.linear._shards import merge
+from jaxinfo.linear._strategy import choose
+from jaxinfo.linear._tokens import Known, Sum, token_sum
+
+
+def linear_softmax_cross_entropy(
+    hidden: Float[Array, "*batch D"],
+    kernel: Float[Array, "D V"],
+    targets: Integer[Array, "..."] | Float[Array, "..."],
+    *,
+    bias: Float[Array, "..."] | None = None,
+    where: Bool[Array, "..."] | None = None,
+    class_weights: Float[Array, "..."] | None = None,
+    label_smoothing: float | Float[Array, ""] = 0.0,
+    z_loss: float | Float[Array, ""] = 0.0,
+    soft_cap: float | Float[Array, ""] | None = None,
+    temperature: float | Float[Array, ""] = 1.0,
+    axis_name: str | tuple[str, ...] | None = None,
+    weights: Float[Array, "..."] | None = None,
+    reduction: str = "none",
+    strategy: str = "auto",
+    block_size: int | None = None,
+    differentiation: str = "reverse",
+) -> Float[Array, "..."]:
+    r"""Cross-entropy of softmax(hidden @ kernel + bias) under the targets, in nats, never holding [N, V].
+
+    .. math:: -\sum_j t_j \log q_j, \qquad q = \mathrm{softmax}(h W + b)
+
+    The value of `jaxinfo.softmax_cross_entropy` on the logits of an output head, whose options it shares. The
+    logits are made a block of classes at a time, and made again for the gradient.
+
+    Args:
+        hidden: hidden states of the examples or tokens, with any number of batch axes.
+        kernel: the output kernel; a column of -inf is a class that does not exist.
+        targets: integers of the batch shape are class indices; floating values of shape [*batch, V] are a
+            distribution, not renormalised. A label outside [0, V) gives nan in value and gradient.
+        bias: added to the logits, shape [V].
+        where: the elements to include, broadcastable to [*batch, V]: [V] masks classes, [*batch, 1] examples. An
+            example with nothing included has loss 0 and gradient 0, whatever it holds.
+        class_weights: multiplies the term of each class, shape [V].
+        label_smoothing: a in [0, 1]: targets become (1 - a) t + a / K over the K included finite classes.
+        z_loss: adds z_loss * logsumexp(logits)**2.
+        soft_cap: replaces logits by cap * tanh(logits / cap), before the mask; -inf stays.
+        temperature: divides the logits, before the cap.
+        axis_name: inside `shard_map`, the mesh axis that the columns of `kernel` (and `bias`, `class_weights`,
+            the last axis of `where` and of a distribution) are sharded over; labels are global, the result too.
+        weights: one weight per example of the sum or mean, 1 unless given.
+        reduction: "none" for one value per example; "sum"; or "mean", the weighted mean over the examples that
+            count, 0 where there are none.
+        strategy: "vocabulary" goes over blocks of classes, four products with the kernel in all, and keeps nothing;
+            "token" over blocks of tokens, three products, for a sum or a mean, and keeps the logits of one block
+            and a float32 copy of the kernel's gradient; "auto" takes the faster one that stays lean.
+        block_size: classes in a block, chosen unless given; any size gives the same result.
+        differentiation: "reverse" for reverse mode alone, the leanest; "any" for every mode and order, which
+            costs about one copy of the kernel more.
+
+    Returns:
+        One value per example in the compute dtype (float32 for half precisions), or their sum or mean.
+
+    Raises:
+        TypeError: a dtype does not fit, or forward mode is asked of differentiation="reverse".
+        ValueError: a shape or an option does not fit.
+
+    Gradient:
+        That of the unfused loss to hidden, kernel, bias, distribution targets, weights, class_weights and the
+        scalar options that are arrays. The kernel's is accumulated in float32 and returned in its dtype.
+
+    Accuracy:
+        That of `softmax_cross_entropy` on logits accumulated in float32, confident predictions included; block
+        sizes make no difference beyond 1e-12 in float64 (tests/linear).
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> hidden, kernel = jnp.eye(2), jnp.array([[30.0, 0.0], [0.0, 0.0]])
+        >>> linear_softmax_cross_entropy(hidden, kernel, jnp.array([0, 1]))  # a confident row is not rounded to 0
+        Array([9.357623e-14, 6.931472e-01], dtype=float32)
+    """
+    check_choice(reduction, "reduction", REDUCTIONS)
+    check_choice(strategy, "strategy", STRATEGIES)
+    check_choice(differentiation, "differentiation", DIFFERENTIATION)
+    size = as_block_size(block_size)
+    targets = _checks.as_targets(targets)
+    is_labels = jnp.issubdtype(targets.dtype, jnp.integer)
+    problem = lay_out(
+        hidden,
+        kernel,
+        bias=bias,
+        where=where,
+        soft_cap=soft_cap,
+        temperature=temperature,
+        axis_name=axis_name,
+        also=(None if is_labels else targets, class_weights),
+    )
+    if weights is not None and reduction == "none":
+        raise ValueError('`weights` are those of a sum or a mean, and `reduction` is "none".')
+    row_weights = as_row_weights(weights, problem.batch, problem.dtype)
+    classes = problem.head.classes
+    by_class = _checks.as_class_weights(class_weights, (1, classes), -1)
+    by_class = None if by_class is None else by_class.astype(problem.dtype)
+    smoothing = _checks.as_option(
+        label_smoothing, "label_smoothing", problem.dtype, low=0, high=1, wanted="a number in [0, 1]"
+    )
+    penalty = _checks.as_option(z_loss, "z_loss", problem.dtype, low=0, wanted="a non-negative number")
+    terms = Terms(smoothing=smoothing, z_loss=penalty, counted=problem.counted)
+    fixed = Fixed(included=problem.included, counted=problem.counted)
+    inputs = Inputs(problem.head)
+    here = None
+    if is_labels:
+        labels, faulty = local_labels(targets, problem)
+        fixed = fixed._replace(labels=labels)
+        here = (labels >= 0) & (labels < classes)
+        terms = terms._replace(faulty=faulty)
+        if by_class is not None:
+            terms = terms._replace(label_weights=_picked(by_class, labels, here, axis_name))
+    else:
+        _checks.check_same_shape(targets, (*problem.batch, classes), name="targets", of="the logits")
+        inputs = inputs._replace(targets=targets.astype(problem.dtype).reshape(-1, classes))
+    if acts(smoothing) or not is_labels:
+        inputs = inputs._replace(weights=by_class)
+    way = choose(
+        strategy,
+        size,
+        inputs,
+        dtype=problem.dtype,
+        reduction=reduction,
+        differentiation=differentiation,
+        axis_name=axis_name,
+    )
+    plan = Plan(way.size, problem.dtype, "label" if is_labels else "top", smooth=acts(smoothing))
+    if way.kind == "token":
+        share = _shares(row_weights, problem, reduction)
+        spread = jnp.asarray(smoothing, problem.dtype) if acts(smoothing) else None
+        squared = jnp.asarray(penalty, problem.dtype) if acts(penalty) else None
+        wanted, known = Sum(share, terms.label_weights, spread, squared), Known(fixed, terms.faulty)
+        inputs, wanted, known = meet(inputs, wanted, known)
+        return token_sum(plan, way.tokens, inputs, wanted, known)
+    inputs, fixed = meet(inputs, fixed)
+    statistics: Any = rows_reverse if differentiation == "reverse" else rows_any
+    rows, kept = statistics(plan, inputs, fixed)
+    finite = kept.finite if axis_name is None else jax.lax.psum(kept.finite, axis_name)
+    loss = losses(merge(rows, here, axis_name), finite, terms, problem.dtype)
+    if reduction == "none":
+        return loss.reshape(problem.batch)
+    if reduction == "sum":
+        return total(loss, weights=row_weights, where=problem.counted)[0]
+    return mean(loss, weights=row_weights, where=problem.counted)
+
+
+def _shares(weights: jax.Array | None, problem: Problem, reduction: str) -> jax.Array:
+    """Return the part of each loss in the sum or mean."""
+    weights = jnp.ones(problem.head.hidden.shape[0], problem.dtype) if weights is None else weights
+    if problem.counted is not None:
+        weights = jnp.where(problem.counted, weights, 0)
+    if reduction == "sum":
+        return weights
+    total = jnp.sum(weights)
+    return jnp.where(total != 0, weights / jnp.where(total != 0, total, 1), 0)
+
+
+def _picked(weights: jax.Array, labels: jax.Array, here: jax.Array, axis_name: Any) -> jax.Array:
+    picked = jnp.where(here, weights[0, jnp.where(here, labels, 0)], 0)
+    return picked if axis_name is None else jax.lax.psum(picked, axis_name)
