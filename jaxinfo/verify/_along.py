@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 
@@ -61,6 +62,11 @@ class Checker:
     found: Outcome = dataclasses.field(default_factory=Outcome)
     noise: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     symmetric: bool = False
+
+    @cached_property
+    def gradient(self) -> Vector:
+        """What reverse mode claims for the cotangent."""
+        return self.engine.claims([np.zeros(x.shape) for x in self.engine.xs], self.cotangent)["reverse"]
 
     @property
     def cotangent(self) -> list[np.ndarray]:

@@ -12,12 +12,14 @@ import numpy as np
 from jaxinfo.verify._exact import AS_IS, Exact
 from jaxinfo.verify._floats import float64
 from jaxinfo.verify._jaxprs import rewritten
-from jaxinfo.verify._oracle import Derivative, Line, differentiate
+from jaxinfo.verify._oracle import Derivative, Line, differentiate, glance
 from jaxinfo.verify._rules import Perturb
 from jaxinfo.verify._vectors import Vector, join, split
 
 NOISE = 2.0**-24  # small enough for its effect to be linear, so that one run serves every precision
 _SAMPLES = 3
+_SMALL = 20_000
+_HASTY: Any = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,20 +31,25 @@ class Engine:
     mask: np.ndarray  # which outputs count: finite ones
     counter: list[int] = dataclasses.field(default_factory=lambda: [0])
 
+    def _jit(self, f: Any) -> Any:
+        """Compile: what is small runs a few hundred times at most, and is compiled without optimising."""
+        small = sum(x.size for x in self.xs) + self.mask.size < _SMALL
+        return jax.jit(f, compiler_options=_HASTY if small and jax.default_backend() == "cpu" else None)
+
     @cached_property
     def _line(self) -> Any:
-        return jax.jit(lambda xs, v, t: self.exact.value([x + t * d for x, d in zip(xs, v, strict=True)]))
+        return self._jit(lambda xs, v, t: self.exact.value([x + t * d for x, d in zip(xs, v, strict=True)]))
 
     @cached_property
     def _claims(self) -> Any:
-        return jax.jit(self.exact.claims)
+        return self._jit(self.exact.claims)
 
     @cached_property
     def _first(self) -> Any:
         def run(xs: Any, v: Any, u: Any, t: Any) -> Any:
             return self.exact.first([x + t * d for x, d in zip(xs, v, strict=True)], v, u)
 
-        return jax.jit(run)
+        return self._jit(run)
 
     @cached_property
     def _noisy(self) -> dict[float, Any]:
@@ -90,7 +97,7 @@ class Engine:
 
     @cached_property
     def _single(self) -> dict[str, Any]:
-        return {mode: jax.jit(lambda *a, mode=mode: self.exact.claims(*a)[mode]) for mode in ("forward", "reverse")}
+        return {mode: self._jit(lambda *a, mode=mode: self.exact.claims(*a)[mode]) for mode in ("forward", "reverse")}
 
     def tangent(self, v: Sequence[np.ndarray]) -> Vector:
         """Return the tangent that forward mode claims."""
@@ -111,12 +118,15 @@ class Engine:
         with float64():
             return jax.eval_shape(self.exact.value, self._points)
 
-    def derivative(self, v: Sequence[np.ndarray], *, levels: int = 12, deepen: bool = True) -> Derivative:
-        """Return the oracle's derivative along `v`."""
-        return differentiate(self.line(v), self.at_zero, levels=levels, deepen=deepen, **self._precision)
-
-    def weighted(self, v: Sequence[np.ndarray], u: Vector, *, levels: int = 12, deepen: bool = True) -> Derivative:
+    def weighted(self, v: Sequence[np.ndarray], u: Vector) -> Derivative:
         """Return the oracle's derivative of the outputs, and after them of their sum weighted by `u`."""
+        return differentiate(*self._weighted(v, u), **self._precision)
+
+    def glance(self, v: Sequence[np.ndarray], u: Vector) -> tuple[Vector, Vector]:
+        """Return the same from few evaluations, with bars, to search by."""
+        return glance(*self._weighted(v, u), **self._precision)
+
+    def _weighted(self, v: Sequence[np.ndarray], u: Vector) -> tuple[Line, Vector]:
         line, mask = self.line(v), self.mask
 
         def run(t: float) -> Vector:
@@ -125,7 +135,7 @@ class Engine:
 
         with np.errstate(all="ignore"):
             middle = np.append(self.at_zero, _dot(u[mask], self.at_zero[mask]))
-        return differentiate(run, middle, levels=levels, deepen=deepen, **self._precision)
+        return run, middle
 
     def derivative_of_first(self, v: Sequence[np.ndarray], u: Sequence[np.ndarray], *, levels: int) -> Derivative:
         """Return the oracle's second derivative: differences of the claimed first."""
@@ -143,7 +153,7 @@ class Engine:
             tangent, cotangent = [jnp.asarray(d) for d in v], [jnp.asarray(c) for c in u]
             if size not in self._noisy:
                 program, shape = jax.make_jaxpr(self.exact.claims, return_shape=True)(self._points, tangent, cotangent)
-                tree, run = jax.tree_util.tree_structure(shape), jax.jit(rewritten(program, Perturb(size)))
+                tree, run = jax.tree_util.tree_structure(shape), self._jit(rewritten(program, Perturb(size)))
                 self._noisy[size] = lambda *args: jax.tree_util.tree_unflatten(tree, run(*args))
             rows = [
                 self._noisy[size](*(x * (1 + k * 2.0**-48) for x in self._points), *tangent, *cotangent)

@@ -64,7 +64,7 @@ def directions_for(checker: Checker, count: int) -> list[Direction]:
     plain = first_directions(xs, checker.rng, 1 if join(xs).size > _MANY else max(1, count - 1))
     led: list[Direction] = []
     if checker.engine.exact.modes.reverse:
-        led = led_by(checker.engine.pulled(checker.u), xs, checker.rng)
+        led = led_by(checker.gradient, xs, checker.rng)
     leaves = leaf_by_leaf(xs, checker.rng) if 1 < len(xs) <= 8 and join(xs).size < _MANY else []
     return plain + led + leaves
 
@@ -75,7 +75,7 @@ def _hold_the_undefined(checker: Checker) -> None:
     checker.keep = checker.keep * ~np.isnan(join(engine.xs))
     if not engine.exact.modes.reverse:
         return
-    pulled = engine.pulled(checker.u)
+    pulled = checker.gradient
     bad = np.flatnonzero(~np.isfinite(pulled) & (checker.keep != 0))
     for j in bad[np.unique(np.linspace(0, len(bad) - 1, 3).astype(int))] if len(bad) else ():
         direction, length = _locate.single(engine.xs, int(j))
