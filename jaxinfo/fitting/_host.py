@@ -12,12 +12,12 @@ from jax.typing import ArrayLike
 
 from jaxinfo import _checks
 from jaxinfo.fitting._checkpoint import Checkpoint, Saver
-from jaxinfo.fitting._diagnosis import Diagnosis, diagnose
+from jaxinfo.fitting._diagnosis import Diagnosis, Physician
 from jaxinfo.fitting._estimate import FitResult
 from jaxinfo.fitting._objective import Loss, Penalty, float_params
 from jaxinfo.fitting._problem import Options, as_inputs
 from jaxinfo.fitting._progress import Reporter, turns
-from jaxinfo.fitting._restarts import best_of, starts
+from jaxinfo.fitting._restarts import best_of, lane_count, starts
 from jaxinfo.fitting._result import History, Progress, Restart
 from jaxinfo.fitting._run import Runner, compile_loop, run_loop
 from jaxinfo.fitting._state import FitState
@@ -113,7 +113,7 @@ def fit(
     reporter = Reporter(progress, runner.problem.max_steps, runner.problem.tolerance)
     try:
         if restarts > 1:
-            state, found, listed, seconds = best_of(runner, points, reporter)
+            state, found, listed, seconds = best_of(runner, points, lane_count(runner))
         else:
             state, found, seconds = _single(runner, reporter, checkpoint, resume=resume)
             listed = ()
@@ -134,7 +134,7 @@ def _single(
             state = runner.place(restored)
             reporter.skip(state)
     state, lowest, seconds = run_loop(runner, state, reporter, saver)
-    return state, diagnose(runner.problem, state, lowest), seconds
+    return state, Physician(runner.problem).diagnose(state, lowest), seconds
 
 
 def _result(

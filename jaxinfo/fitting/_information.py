@@ -91,7 +91,7 @@ def solve(product: Callable[[Any], Any], right: Any, *, most: int | None = None)
     """
     size = sum(leaf.size for leaf in jax.tree.leaves(right))
     dtype = jnp.result_type(*jax.tree.leaves(right)[:1])
-    scale = row_norms(product, right, jax.random.key(3))
+    scale = row_norms(product, right, 3)
     tight = jnp.asarray(_TIGHT * jnp.finfo(dtype).eps, dtype)
     negative = jax.tree.map(jnp.negative, right)
     solution, _ = conjugate_gradients(product, negative, scale, tight, most=most or max(10 * size, 250))

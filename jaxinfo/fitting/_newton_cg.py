@@ -9,17 +9,17 @@ import optax
 
 from jaxinfo.fitting._line_search import NewtonState, damped_step, initial_state
 from jaxinfo.fitting._newton import hessian_product
-from jaxinfo.fitting._trees import add, inner
+from jaxinfo.fitting._trees import add, inner, random_signs
 
 _PROBES = 2
 _MAX_PRODUCTS = 250
 
 
 class NewtonCGState(NamedTuple):
-    """The state of any Newton method, and the key of the probes."""
+    """The state of any Newton method, and the number of the step, which numbers its probes."""
 
     newton: NewtonState
-    key: jax.Array
+    turn: jax.Array
 
 
 def newton_cg() -> optax.GradientTransformationExtraArgs:
@@ -36,7 +36,7 @@ def newton_cg() -> optax.GradientTransformationExtraArgs:
     """
 
     def init(params: Any) -> NewtonCGState:
-        return NewtonCGState(initial_state(params), jax.random.key(0))
+        return NewtonCGState(initial_state(params), jnp.asarray(0, jnp.int32))
 
     def update(
         grads: Any,
@@ -49,33 +49,34 @@ def newton_cg() -> optax.GradientTransformationExtraArgs:
         **extra: Any,
     ) -> tuple[Any, NewtonCGState]:
         del extra
-        key, probe_key = jax.random.split(state.key)
         before = state.newton
         product = hessian_product(value_fn, params) if hvp is None else hvp
         tightness = jnp.clip(jnp.sqrt(2 * before.decrement), 1e-3, 0.1)  # near the end ever tighter: superlinear
-        step, products = cg_step(product, grads, tightness, probe_key)
+        step, products = cg_step(product, grads, tightness, state.turn)
         slope = inner(grads, step)
         updates, newton = damped_step(value_fn, params, value, slope, step, before.evaluations + products)
-        return updates, NewtonCGState(newton, key)
+        return updates, NewtonCGState(newton, state.turn + 1)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 
 
-def cg_step(product: Callable[[Any], Any], grads: Any, tightness: jax.Array, key: jax.Array) -> tuple[Any, jax.Array]:
+def cg_step(
+    product: Callable[[Any], Any], grads: Any, tightness: jax.Array, salt: jax.Array | int
+) -> tuple[Any, jax.Array]:
     """Return -H^-1 g with a residual of `tightness` times the gradient, and the products that took."""
-    scale = row_norms(product, grads, key)
+    scale = row_norms(product, grads, salt)
     step, products = conjugate_gradients(product, grads, scale, tightness)
     return step, products + _PROBES
 
 
-def row_norms(product: Callable[[Any], Any], like: Any, key: jax.Array) -> Any:
+def row_norms(product: Callable[[Any], Any], like: Any, salt: jax.Array | int) -> Any:
     """Estimate the norm of each row of the Hessian: E (H z)_i^2 = sum_j H_ij^2 for random signs z."""
 
-    def squared(key: jax.Array) -> Any:
-        signs = optax.tree.random_like(key, like, sampler=jax.random.rademacher)
-        return jax.tree.map(jnp.square, product(signs))
+    def squared(number: jax.Array) -> Any:
+        return jax.tree.map(jnp.square, product(random_signs(like, _PROBES * salt + number)))
 
-    squares = jax.tree.map(lambda s: jnp.mean(s, axis=0), jax.vmap(squared)(jax.random.split(key, _PROBES)))
+    squares = jax.vmap(squared)(jnp.arange(_PROBES, dtype=jnp.int32))
+    squares = jax.tree.map(lambda s: jnp.mean(s, axis=0), squares)
     largest = jnp.sqrt(optax.tree.max(squares))
     floor = jnp.where(largest > 0, largest, 1) * jnp.finfo(largest.dtype).eps
     return jax.tree.map(lambda s: jnp.maximum(jnp.sqrt(s), floor.astype(s.dtype)), squares)

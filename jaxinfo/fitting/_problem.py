@@ -64,6 +64,12 @@ class Problem(NamedTuple):
     inputs: Inputs
     examples: int
 
+    def at(self, inputs: Inputs) -> "Problem":
+        """Return the same fit of other arrays."""
+        return _problem(
+            self.loss, self.penalty, inputs, self.method, self.max_steps, self.tolerance, self.patience, self.examples
+        )
+
     @property
     def batches(self) -> int:
         """Steps in a pass through the data."""
@@ -121,18 +127,31 @@ def make_problem(loss: Loss, params: Any, inputs: Inputs, options: Options) -> P
     if options.patience is not None and inputs.validation is None:
         raise ValueError("`patience` must come with `validation`, whose loss it watches, got none.")
 
+    return _problem(loss, options.penalty, inputs, method, int(max_steps), float(tolerance), int(patience), count)
+
+
+def _problem(
+    loss: Loss,
+    penalty: Penalty | None,
+    inputs: Inputs,
+    method: Method,
+    max_steps: int,
+    tolerance: float,
+    patience: int,
+    count: int,
+) -> Problem:
     def validate(params: Any) -> jax.Array:
         return mean_loss(loss, params, inputs.validation, method.batch_size)
 
     return Problem(
-        objective,
+        make_objective(loss, inputs.data, inputs.weights, penalty, method.batch_size),
         validate if inputs.validation is not None else None,
         method,
-        int(max_steps),
-        float(tolerance),
-        int(patience),
+        max_steps,
+        tolerance,
+        patience,
         loss,
-        options.penalty,
+        penalty,
         inputs,
         count,
     )

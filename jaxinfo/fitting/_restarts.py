@@ -5,18 +5,22 @@ and others take their places, so that no lane waits for the slowest. On CPUs lan
 work and would each pay for the branches the others take, so that a number of 1 is the fastest.
 """
 
-from collections.abc import Callable, Iterator
+import itertools
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxinfo.fitting._diagnosis import Diagnosis, diagnose
+from jaxinfo.fitting._diagnosis import Diagnosis, Physician
+from jaxinfo.fitting._lanes import Finished, run_lanes
 from jaxinfo.fitting._objective import float_params
-from jaxinfo.fitting._progress import Reporter
 from jaxinfo.fitting._result import Reason, Restart
 from jaxinfo.fitting._run import Runner, run_loop
 from jaxinfo.fitting._state import FitState, start
+
+_LANES = 32
 
 
 def starts(params: Any, count: int, key: jax.Array) -> Iterator[Any]:
@@ -35,20 +39,21 @@ def starts(params: Any, count: int, key: jax.Array) -> Iterator[Any]:
 
 
 def best_of(
-    runner: Runner, points: Iterator[Any], reporter: Reporter
+    runner: Runner, points: Iterator[Any], width: int
 ) -> tuple[FitState, Diagnosis, tuple[Restart, ...], float]:
-    """Run a fit from each of `points`, the runner's own first.
+    """Run a fit from each of `points`, the runner's own first, `width` side by side.
 
     Returns:
         The best fit, what was found of it, all of them from best to worst, and the seconds.
     """
-    del reporter
-    seconds, lanes = 0.0, []
-    begin = _beginner(runner)
-    for number, point in enumerate([None, *points]):
-        state, lowest, took = run_loop(runner, runner.first if point is None else begin(point))
-        seconds += took
-        found = diagnose(runner.problem, state, lowest)
+    began = time.perf_counter()
+    begin = jax.jit(lambda params: start(runner.problem, params))
+    states = itertools.chain([runner.first], (runner.place(begin(point)) for point in points))
+    finished = list(run_lanes(runner, states, width) if width > 1 else _one_by_one(runner, states))
+    seconds = time.perf_counter() - began
+    physician, lanes = Physician(runner.problem), []
+    for number, state, lowest in finished:
+        found = physician.diagnose(state, lowest)
         listed = Restart(number, float(state.best.value), found.reason, int(state.step), found.detail)
         lanes.append((_rank(listed), state, found, listed))
     lanes.sort(key=lambda lane: lane[0])
@@ -63,7 +68,16 @@ def _rank(entry: Restart) -> tuple[bool, bool, bool, float]:
     return degenerate, not np.isfinite(entry.objective), stopped, entry.objective
 
 
-def _beginner(runner: Runner) -> Callable[[Any], FitState]:
-    """Return params -> the state before the first turn, compiled: a hundred small arrays at once."""
-    begin = jax.jit(lambda params: start(runner.problem, params))
-    return lambda params: runner.place(begin(params))
+def _one_by_one(runner: Runner, states: Iterator[FitState]) -> Iterator[Finished]:
+    for number, state in enumerate(states):
+        state, lowest, _ = run_loop(runner, state)
+        yield number, state, lowest
+
+
+def lane_count(runner: Runner) -> int:
+    """Return how many fits run side by side.
+
+    Lanes take the branches of one another, and of a method without a decrement each turn would be certified.
+    """
+    accelerated = jax.default_backend() != "cpu" and runner.problem.method.second_order
+    return _LANES if accelerated else 1

@@ -48,13 +48,13 @@ def compile_loop(loss: Loss, params: Any, inputs: Inputs, options: Options) -> R
     # once compiled the program takes device arrays only: a first step away from NumPy costs nothing
     inputs = jax.tree.map(jnp.asarray, inputs)
     first = place(start(problem, params))
-    step = jax.jit(partial(_advance, loss, options), out_shardings=replicated)
+    step = jax.jit(partial(_advance, problem), out_shardings=replicated)
     run = step.lower(first, inputs, 0).compile()
     return Runner(problem, inputs, run, first, place, time.perf_counter() - began)
 
 
-def _advance(loss: Loss, options: Options, state: FitState, inputs: Inputs, until: Any) -> tuple[FitState, jax.Array]:
-    problem = make_problem(loss, state.params, inputs, options)
+def _advance(problem: Problem, state: FitState, inputs: Inputs, until: Any) -> tuple[FitState, jax.Array]:
+    problem = problem.at(inputs)  # its own are constants, which XLA would fold at length
     state = advance(problem, state, until)
     return state, lowest_loss(problem, state.best.params)
 

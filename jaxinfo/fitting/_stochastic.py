@@ -180,7 +180,7 @@ def _certified(problem: Problem, params: Any) -> tuple[jax.Array, jax.Array]:
         return problem.objective(params)[0]
 
     grads, linear = jax.linearize(jax.grad(value_fn), params)
-    scale = row_norms(linear, grads, jax.random.key(2))
+    scale = row_norms(linear, grads, 2)
     ascent = jax.tree.map(lambda g, s: g / s, grads, scale)
     power = sum(jnp.vdot(a, g) for a, g in zip(jax.tree.leaves(ascent), jax.tree.leaves(grads), strict=True))
     curvature = sum(

@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from jaxinfo.fitting._newton_cg import cg_step
 from jaxinfo.fitting._result import Reason
-from jaxinfo.fitting._trees import inner
+from jaxinfo.fitting._trees import inner, random_signs
 from jaxinfo.fitting._trees import norm as norm_of
 
 _CONTRACTING = 0.01  # the decrement fell at least tenfold (its square a hundredfold) in one step
@@ -73,14 +72,14 @@ def rounding_floor(value_fn: Callable, params: Any, value: jax.Array, grads: Any
     """
     eps = jnp.finfo(value.dtype).eps
 
-    def nudged(key: jax.Array) -> jax.Array:
-        signs = optax.tree.random_like(key, params, sampler=jax.random.rademacher)
+    def nudged(salt: jax.Array) -> jax.Array:
+        signs = random_signs(params, salt)
         nudge = jax.tree.map(lambda x, s: 2 * jnp.finfo(x.dtype).eps * jnp.maximum(jnp.abs(x), 1) * s, params, signs)
         moved = value_fn(jax.tree.map(jnp.add, params, nudge)) - value
         return jnp.abs(moved - inner(grads, nudge).astype(value.dtype))
 
     def measure() -> jax.Array:
-        return jnp.maximum(jnp.max(jax.lax.map(nudged, jax.random.split(jax.random.key(0), 4))), eps * jnp.abs(value))
+        return jnp.maximum(jnp.max(jax.lax.map(nudged, jnp.arange(4, dtype=jnp.int32))), eps * jnp.abs(value))
 
     return jax.lax.cond(decrement <= _NEAR_FLOOR * eps * jnp.abs(value), measure, lambda: jnp.zeros_like(value))
 
@@ -97,7 +96,7 @@ def certify(value_fn: Callable, params: Any, tolerance: float) -> tuple[jax.Arra
 
     def newton_step(at: Any) -> tuple[jax.Array, Any, jax.Array, Any]:
         (value, grads), linear = jax.linearize(jax.value_and_grad(value_fn), at)
-        step, _ = cg_step(lambda v: linear(v)[1], grads, jnp.full_like(value, 0.02), jax.random.key(1))
+        step, _ = cg_step(lambda v: linear(v)[1], grads, jnp.full_like(value, 0.02), 1)
         return -inner(grads, step).astype(value.dtype) / 2, step, value, grads
 
     def look(at: Any, _: None) -> tuple[Any, tuple]:
