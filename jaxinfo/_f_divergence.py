@@ -10,8 +10,9 @@ from jaxtyping import Array, Bool, Float
 from jaxinfo import _checks
 from jaxinfo._classes import Classes
 from jaxinfo._generators import GENERATORS, Generator
+from jaxinfo._kl import kl
 from jaxinfo._logratio import expm1_minus, graft
-from jaxinfo._measures import _kl, prepare_pair
+from jaxinfo._measures import prepare_pair
 from jaxinfo._normalise import LogSum, normalise, settle
 from jaxinfo._pair import anchor, centred, nan_where, slope_pair, value_pair
 
@@ -139,9 +140,9 @@ def _k3_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
 _ESTIMATORS: dict[str, Callable[[jax.Array], jax.Array]] = {"k1": lambda r: -r, "k2": lambda r: r * r / 2, "k3": _k3}
 
 _OF_KL: dict[str, Callable[..., jax.Array]] = {
-    "kl": _kl,
-    "reverse_kl": lambda a, b, sum_a, sum_b, classes: _kl(b, a, sum_b, sum_a, classes),
-    "jeffreys": lambda a, b, sum_a, sum_b, classes: _kl(a, b, sum_a, sum_b, classes) + _kl(b, a, sum_b, sum_a, classes),
+    "kl": lambda a, b, sum_a, sum_b, classes: kl(a, b, classes),
+    "reverse_kl": lambda a, b, sum_a, sum_b, classes: kl(b, a, classes),
+    "jeffreys": lambda a, b, sum_a, sum_b, classes: kl(a, b, classes) + kl(b, a, classes),
 }
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxinfo import _checks
 from jaxinfo._classes import Classes
-from jaxinfo._logratio import expm1_minus, log_ratio, probs_from, refined_probs
+from jaxinfo._kl import kl
 from jaxinfo._normalise import LogSum, include, log_probs, normalise, pin, prepare, settle, surprise
 
 
@@ -128,8 +128,7 @@ def kl_divergence(
         0.266217
     """
     a, b, classes, counted = prepare_pair(p, q, axis, where)
-    value = _kl(a, b, normalise(a, classes), normalise(b, classes), classes)
-    return settle(value, counted, classes)
+    return settle(kl(a, b, classes), counted, classes)
 
 
 def to_bits(nats: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -206,30 +205,3 @@ def _cross_entropy_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tup
     valid = jnp.where(jnp.isnan(out), jnp.nan, 1)
     slope_a = jnp.where(infinite, 0, -p * level)
     return out, classes.slope((valid * slope_a, tangents[0]), (valid * (q - p), tangents[1]))
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(4,))
-def _kl(a: jax.Array, b: jax.Array, sum_a: LogSum, sum_b: LogSum, classes: Classes) -> jax.Array:
-    log_p, log_q = sum_a.log_p(a), sum_b.log_p(b)
-    d = log_ratio(a, b, log_p, log_q, classes).d
-    p, q = probs_from(a, log_p, sum_a), probs_from(b, log_q, sum_b)
-    large = d > 1
-    p_large = jnp.where(large & (log_p != -jnp.inf), p * (1 + jnp.where(jnp.isinf(d), 0, d)), 0)
-    terms = jnp.where(large, q - p_large, p * expm1_minus(jnp.where(large | jnp.isinf(d), 0, d)))
-    beyond = (d == -jnp.inf) & (b > -jnp.inf)  # a log q beyond the largest float, at half scale
-    half = jnp.where(beyond, sum_b.m / 2, 0) - jnp.where(beyond, b / 2, 0)
-    return classes.sum(jnp.where(beyond, 2 * (p * half), jnp.where(d == -jnp.inf, jnp.inf, terms)))
-
-
-@partial(_kl.defjvp, symbolic_zeros=True)
-def _kl_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    """dKL = sum p expm1(d) t_b - sum p (KL + d) t_a; where KL is +inf it has no finite limit in a: 0."""
-    a, b, sum_a, sum_b = primals
-    out = _kl(*primals, classes)
-    log_p, log_q = log_probs(a, sum_a, classes), log_probs(b, sum_b, classes)
-    d, u = log_ratio(a, b, log_p, log_q, classes)
-    p, q = refined_probs(a, log_p, sum_a), refined_probs(b, log_q, sum_b)
-    slope_a = jnp.where((out == jnp.inf) | (log_p == -jnp.inf), 0, -p * u)
-    slope_b = jnp.where(d > 1, q - p, p * jnp.expm1(jnp.where(d > 1, 0, d)))
-    valid = jnp.where(jnp.isnan(out), jnp.nan, 1)
-    return out, classes.slope((valid * slope_a, tangents[0]), (valid * slope_b, tangents[1]))

@@ -1,0 +1,109 @@
+"""KL divergence of two rows of logits, with one derivative rule for all that is built on it."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+from jax.custom_derivatives import SymbolicZero
+
+from jaxinfo._classes import Classes, typed_sharding
+from jaxinfo._kl_rows import kl_rows, kl_slopes
+from jaxinfo._logratio import expm1_minus, log_ratio, probs_from, refined_probs
+from jaxinfo._normalise import log_probs, normalise
+
+Slopes = tuple[jax.Array, ...]
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def kl(a: jax.Array, b: jax.Array, classes: Classes) -> jax.Array:
+    """Return KL(softmax(a) || softmax(b)), the class axis kept.
+
+    dKL = sum p expm1(d) t_b - sum p (KL + d) t_a, d = log q - log p; where it is +inf it has no finite limit in
+    a, and the slope is 0 there.
+    """
+    return _by_platform(a, b, classes, ())[0]
+
+
+@partial(kl.defjvp, symbolic_zeros=True)
+def _kl_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    moving = tuple(i for i, t in enumerate(tangents) if not isinstance(t, SymbolicZero))
+    out, slopes = _kl_and_slopes(*primals, classes, moving)
+    return out, classes.slope(*((slope, tangents[i]) for slope, i in zip(slopes, moving, strict=True)))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _kl_and_slopes(a: jax.Array, b: jax.Array, classes: Classes, moving: tuple[int, ...]) -> tuple[jax.Array, Slopes]:
+    """Return the divergence with its slopes to those of a and b whose numbers are in `moving`."""
+    return _by_platform(a, b, classes, moving)
+
+
+@_kl_and_slopes.defjvp
+def _kl_and_slopes_jvp(classes: Classes, moving: tuple[int, ...], primals: tuple, tangents: tuple) -> tuple:
+    out = _kl_and_slopes(*primals, classes, moving)
+    _, rate = jax.jvp(lambda a, b: kl(a, b, classes), primals, tangents)
+    _, rates = jax.jvp(lambda a, b: _with_care(a, b, classes, moving)[1], primals, tangents)
+    return out, (rate, rates)
+
+
+def _by_platform(a: jax.Array, b: jax.Array, classes: Classes, moving: tuple[int, ...]) -> tuple[jax.Array, Slopes]:
+    with_care = partial(_with_care, classes=classes, moving=moving)
+    if a.size == 0 or typed_sharding(a) or typed_sharding(b):
+        return with_care(a, b)
+    return jax.lax.platform_dependent(
+        *jax.lax.stop_gradient((a, b)), cpu=partial(_on_cpu, classes, moving), default=with_care
+    )
+
+
+def _on_cpu(classes: Classes, moving: tuple[int, ...], a: jax.Array, b: jax.Array) -> tuple[jax.Array, Slopes]:
+    """Return it by arithmetic, and with care where some row needs that; vmap is one more leading axis.
+
+    vmap's own rule would turn `lax.cond` into a selection that runs both branches.
+    """
+
+    @custom_vmap
+    def form(a: jax.Array, b: jax.Array) -> tuple[jax.Array, Slopes]:
+        rows = kl_rows(a, b, classes)
+
+        def by_arithmetic() -> tuple[jax.Array, Slopes]:
+            slopes = kl_slopes(a, b, rows) if moving else ()
+            return rows.kl, tuple(slopes[i] for i in moving)
+
+        def mixed() -> tuple[jax.Array, Slopes]:
+            careful = _with_care(a, b, classes, moving)
+            return jax.tree.map(lambda fast, slow: jnp.where(rows.valid, fast, slow), by_arithmetic(), careful)
+
+        return jax.lax.cond(jnp.all(rows.valid), by_arithmetic, mixed)
+
+    @form.def_vmap
+    def _(size: int, batched: list[bool], *batch: jax.Array) -> tuple:
+        pair = (x if lies else jnp.broadcast_to(x, (size, *x.shape)) for x, lies in zip(batch, batched, strict=True))
+        out = _on_cpu(classes, moving, *pair)
+        return out, jax.tree.map(lambda _: True, out)
+
+    return form(a, b)
+
+
+def _with_care(a: jax.Array, b: jax.Array, classes: Classes, moving: tuple[int, ...]) -> tuple[jax.Array, Slopes]:
+    """Return it for any logits: infinite ones, absent classes, a p that underflows where q does not."""
+    sum_a, sum_b = normalise(a, classes), normalise(b, classes)
+    a_fixed, b_fixed = jax.lax.stop_gradient((a, b))
+    log_p, log_q = sum_a.log_p(a_fixed), sum_b.log_p(b_fixed)
+    d = log_ratio(a_fixed, b_fixed, log_p, log_q, classes).d
+    p, q = probs_from(a_fixed, log_p, sum_a), probs_from(b_fixed, log_q, sum_b)
+    large = d > 1
+    p_large = jnp.where(large & (log_p != -jnp.inf), p * (1 + jnp.where(jnp.isinf(d), 0, d)), 0)
+    terms = jnp.where(large, q - p_large, p * expm1_minus(jnp.where(large | jnp.isinf(d), 0, d)))
+    beyond = (d == -jnp.inf) & (b_fixed > -jnp.inf)  # a log q beyond the largest float, at half scale
+    half = jnp.where(beyond, sum_b.m / 2, 0) - jnp.where(beyond, b_fixed / 2, 0)
+    out = classes.sum(jnp.where(beyond, 2 * (p * half), jnp.where(d == -jnp.inf, jnp.inf, terms)))
+    if not moving:
+        return out, ()
+    # the slopes are differentiated again
+    log_p, log_q = log_probs(a, sum_a, classes), log_probs(b, sum_b, classes)
+    d, u = log_ratio(a, b, log_p, log_q, classes)
+    p, q = refined_probs(a, log_p, sum_a), refined_probs(b, log_q, sum_b)
+    valid = jnp.where(jnp.isnan(out), jnp.nan, 1)
+    slope_a = valid * jnp.where((out == jnp.inf) | (log_p == -jnp.inf), 0, -p * u)
+    slope_b = valid * jnp.where(d > 1, q - p, p * jnp.expm1(jnp.where(d > 1, 0, d)))
+    return out, tuple((slope_a, slope_b)[i] for i in moving)

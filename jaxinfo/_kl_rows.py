@@ -1,0 +1,128 @@
+"""KL divergence and its slopes by arithmetic alone, for rows within bounds: the form for CPUs.
+
+With u = b - a less its mean under p = softmax(a),
+
+    KL(p || q) = log sum p exp(u) = log1p(sum p (expm1(u) - u)),    d = log q - log p = u - KL
+
+and the terms of the sum are non-negative: one form serves distributions that hardly differ and such that are
+far apart. A selection, a comparison or a gather over the classes would keep XLA's CPU backend from its
+vectorised kernels; here are additions, products, minima, maxima and exponentials only, and the last sum, whose
+terms are too long a formula to fuse with one, is a product with ones. What the form cannot do is found from
+its own sums: `Rows.valid` tells which rows are right.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxinfo._classes import Classes
+
+_LARGEST = 1e30  # logits are kept within it; a class at -1e30 is as good as absent
+_FARTHEST = 25.0  # u beyond it could lift a p that underflows to a q that counts
+_CANCELLED = 8.0  # the mean of u is taken off: the digits it holds are lost to a KL so many times smaller
+
+
+class Rows(NamedTuple):
+    """What is known of each row, the class axis kept.
+
+    Attributes:
+        top: the largest of a.
+        offset: b - a at the largest, as a high and a low part.
+        scale: 1 / sum exp(a - top).
+        mean: of b - a - offset under p.
+        kl: the divergence.
+        valid: whether it is right.
+    """
+
+    top: jax.Array
+    offset: tuple[jax.Array, jax.Array]
+    scale: jax.Array
+    mean: jax.Array
+    kl: jax.Array
+    valid: jax.Array
+
+
+def kl_rows(a: jax.Array, b: jax.Array, classes: Classes) -> Rows:
+    """Return the divergence of each row and whether it is right: logits finite, or -inf in both, and not too far."""
+    a, b = _within(a), _within(b)
+    top = classes.max(a)
+    steep = float(jnp.finfo(a.dtype).max)
+    b_top = classes.max(jnp.minimum(b, (a - top) * steep + _LARGEST))  # the largest b where a is the largest
+    offset = two_diff(b_top, top)
+    e, rise = _exp_from(a, top), _rise(a, b, offset)
+    scale = 1 / classes.sum(e)
+    mean = classes.sum(e * rise) * scale
+    terms = _sum_by_product(e * expm1_minus(rise - mean), classes)
+    kl = jnp.log1p(terms * scale)
+    farthest = classes.max(jnp.maximum(rise, rise * (-_FARTHEST / (_LARGEST / 8)))) - mean
+    near = (farthest <= _FARTHEST) & (jnp.abs(mean) <= _CANCELLED * jnp.maximum(kl, 1))
+    anchored = (jnp.abs(top) < _LARGEST / 2) & (jnp.abs(offset[0]) < _LARGEST / 4)
+    return Rows(top, offset, scale, mean, kl, near & anchored & (kl < jnp.inf))
+
+
+def kl_slopes(a: jax.Array, b: jax.Array, rows: Rows) -> tuple[jax.Array, jax.Array]:
+    """Return the slopes of valid rows: -p (KL + d) to a, p expm1(d) to b."""
+    a, b = _within(a), _within(b)
+    p = _exp_from(a, rows.top) * rows.scale
+    u = _rise(a, b, rows.offset) - rows.mean
+    return -p * u, p * expm1(u - rows.kl)
+
+
+def expm1_minus(u: jax.Array) -> jax.Array:
+    """Return expm1(u) - u, which is u**2 / 2 to first order, without cancellation."""
+    _, curved, beyond, grown = _parts(u)
+    return curved + (grown - beyond)
+
+
+def expm1(u: jax.Array) -> jax.Array:
+    """Return exp(u) - 1 without cancellation."""
+    near, curved, _, grown = _parts(u)
+    return (near + curved) + grown
+
+
+def two_diff(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return x - y as its rounded value and the rounding error (Knuth)."""
+    high = x - y
+    part = x - high
+    return high, (x - (high + part)) + (part - y)
+
+
+def _within(x: jax.Array) -> jax.Array:
+    return jnp.minimum(jnp.maximum(x, -_LARGEST), _LARGEST)
+
+
+def _exp_from(a: jax.Array, top: jax.Array) -> jax.Array:
+    """Return exp(a - top), with what rounding took from the difference put back."""
+    high, low = two_diff(a, top)
+    return jnp.exp(high) * (1 + low)
+
+
+def _rise(a: jax.Array, b: jax.Array, offset: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """Return b - a - offset: 0 everywhere for a pure shift."""
+    high, low = two_diff(b, a)
+    return (high - offset[0]) + (low - offset[1])
+
+
+def _parts(u: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Return t, expm1(t) - t, r and exp(t) expm1(r) for u = t + r with t the nearest to u in [-1, 1].
+
+    The series of expm1(t) - t holds all its digits; beyond 1, where exp(r) - 1 would lose some, it is the larger part.
+    """
+    t = jnp.minimum(jnp.maximum(u, -1), 1)
+    degree = 11 if jnp.finfo(u.dtype).bits == 32 else 19
+    series = jnp.asarray(1 / math.factorial(degree), u.dtype)
+    for n in range(degree - 1, 1, -1):
+        series = series * t + 1 / math.factorial(n)
+    curved = t * t * series
+    r = u - t
+    return t, curved, r, (1 + (t + curved)) * (jnp.exp(jnp.minimum(r, _FARTHEST)) - 1)
+
+
+def _sum_by_product(terms: jax.Array, classes: Classes) -> jax.Array:
+    """Return the sum over the classes, the axis kept, as a product with ones: a reduction that nothing fuses into."""
+    ones = jnp.ones(terms.shape[classes.axis], terms.dtype)
+    contract = (((terms.ndim + classes.axis,), (0,)), ((), ()))
+    total = jax.lax.dot_general(terms, ones, contract, precision=jax.lax.Precision.HIGHEST)
+    return jnp.expand_dims(total, classes.axis)
