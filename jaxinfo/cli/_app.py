@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from jaxinfo import datasets
-from jaxinfo.cli import _fit
+from jaxinfo.cli import _fit, _verify
 from jaxinfo.cli._versions import versions
 
 if TYPE_CHECKING:
@@ -58,4 +58,5 @@ def _app() -> "typer.Typer":
         """Estimation of probability distributions."""
 
     _fit.register(app)
+    _verify.register(app)
     return app

@@ -104,7 +104,12 @@ def check_gradients(
             return session.report("none", None, mine, None)
         return session.undecidable("no mode of differentiation is available: " + "; ".join(mine.modes.absent.values()))
     xs = [np.asarray(x).astype(np.float64) for x in mine.flat.point]
-    exact = choose_exact(f, args, mine, xs, tuple(modes), order, session)
+    try:
+        still = [np.zeros(p.shape) for p in mine.flat.inputs], [np.zeros(p.shape) for p in mine.flat.outputs]
+        values = mine.run(mine.compiled, *still)["value"]
+    except Exception as error:
+        return session.undecidable(f"f cannot be run in {mine.dtype}: {type(error).__name__}: {str(error)[:200]}")
+    exact = choose_exact(f, args, mine, xs, values, tuple(modes), order, session)
     engine = Engine(exact, xs, np.ones(1, bool))
     engine = dataclasses.replace(engine, mask=np.isfinite(engine.at_zero))
     if not engine.mask.any():

@@ -11,10 +11,18 @@ from jaxinfo.verify._floats import float64
 from jaxinfo.verify._own import Own, same_values
 from jaxinfo.verify._problem import cast_tree, flatten
 from jaxinfo.verify._session import Session
+from jaxinfo.verify._vectors import Vector
 
 
 def choose_exact(
-    f: Any, args: Any, mine: Own, xs: list[np.ndarray], modes: tuple[str, ...], order: int, session: Session
+    f: Any,
+    args: Any,
+    mine: Own,
+    xs: list[np.ndarray],
+    values: Vector,
+    modes: tuple[str, ...],
+    order: int,
+    session: Session,
 ) -> Exact:
     """Return the first form of the exact function that serves."""
     why = ""
@@ -32,7 +40,7 @@ def choose_exact(
         else:
             engine = Engine(exact, xs, np.ones(1, bool))
             v = [np.zeros(x.shape) for x in xs]
-            if same_values(mine, engine, v, [np.zeros(p.shape) for p in mine.flat.outputs]):
+            if same_values(mine, values, engine, v, [np.zeros(p.shape) for p in mine.flat.outputs]):
                 if exact.eps > 1e-15:
                     session.found.notes.append("Its derivative rule computes in a lower precision than its value.")
                 return exact

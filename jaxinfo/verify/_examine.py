@@ -139,6 +139,10 @@ def in_own_dtype(mine: Own, checker: Checker, session: Session, directions: int,
         counted["second"] = outputs
     if session.found.kinks:
         counted = {"value": outputs}
+    finite = np.isfinite(claimed["value"])
+    if (outputs & ~finite).any():  # the value is at fault there, and the derivative cannot be better
+        session.found.notes.append(f"{int((outputs & ~finite).sum())} outputs are not finite in {mine.dtype}.")
+        counted = {name: mask & np.isfinite(claimed[name]) for name, mask in counted.items() if name in claimed}
     rows, faults = compare(mine, engine, v, u, claimed, "jit", counted)
     if faults and engine.exact.form == RETRACED:
         # in this dtype it may be another function: ask its own program
@@ -150,6 +154,8 @@ def in_own_dtype(mine: Own, checker: Checker, session: Session, directions: int,
             rows, faults = compare(mine, other, v, u, claimed, "jit", counted)
             engine = other
     session.found.rows += rows
+    if any(row.status == "no digits to compare" for row in rows):
+        session.found.notes.append(f"In {mine.dtype} rounding may change every digit of some derivative.")
     for mode, i, value, reference, allowed, text in faults:
         at_input = counted[mode] is inputs
         session.found.faults.append(

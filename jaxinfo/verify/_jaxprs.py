@@ -124,20 +124,25 @@ def _results(eqn: jex.JaxprEqn, operands: list[Any], rule: Rule) -> list[Any]:
 
 def _loop(eqn: jex.JaxprEqn, operands: list[Any], rule: Rule) -> list[Any]:
     """Bind scan, while or cond again, its bodies rewritten."""
+    return bind(eqn, [rule.leave(x) for x in operands], renewed(eqn.params, rule))
 
-    def body(closed: Any) -> Any:
-        def run(*args: Any) -> list[Any]:
-            return [rule.leave(x) for x in evaluate(closed.jaxpr, closed.consts, args, rule)]
 
-        return jax.make_jaxpr(run)(*(rule.enter(v.aval) for v in closed.jaxpr.invars))
+def renewed(value: Any, rule: Rule) -> Any:
+    """Return parameters of an equation with every program in them rewritten."""
+    if isinstance(value, dict):
+        return {k: renewed(v, rule) for k, v in value.items()}
+    if isinstance(value, tuple):
+        parts = [renewed(v, rule) for v in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    if not hasattr(value, "eqns") and not hasattr(value, "jaxpr"):
+        return value
+    jaxpr, consts = getattr(value, "jaxpr", value), getattr(value, "consts", ())
 
-    def renewed(value: Any) -> Any:
-        if isinstance(value, tuple) and value and all(hasattr(v, "consts") for v in value):
-            return tuple(body(v) for v in value)
-        return body(value) if hasattr(value, "consts") else value
+    def run(*args: Any) -> list[Any]:
+        return [rule.leave(x) for x in evaluate(jaxpr, consts, args, rule)]
 
-    params = {k: renewed(v) for k, v in eqn.params.items()}
-    return bind(eqn, [rule.leave(x) for x in operands], params)
+    program = jax.make_jaxpr(run)(*(rule.enter(v.aval) for v in jaxpr.invars))
+    return program if hasattr(value, "consts") else program.jaxpr
 
 
 def _jaxprs_in(params: dict[str, Any]) -> list[Any]:

@@ -17,6 +17,8 @@ from jaxinfo.verify._report import Row
 from jaxinfo.verify._vectors import Vector, cast, join
 
 _NOISE = 16.0  # times the measured effect of rounding
+_NO_DIGITS = 0.5
+_HALF = 0.3
 _MORE = 16  # samples before an element is called wrong
 
 MODES = ("value", "forward", "reverse", "second")
@@ -68,20 +70,19 @@ def own(f: Callable[..., Any], args: Any, dtype: Any, wanted: Any, order: int) -
     return Own(flat, modes or absent, "/".join(kinds), settings)
 
 
-def same_values(mine: Own, engine: Engine, v: Any, u: Any) -> bool:
+def same_values(mine: Own, values: Vector, engine: Engine, v: Any, u: Any) -> bool:
     """Whether the exact function has the caller's values, within what rounding does to them."""
-    values = mine.run(mine.compiled, v, u)["value"]
-    exact = engine.at_zero
+    exact, unit = engine.at_zero, max(mine.eps, engine.exact.eps)
     both = np.isfinite(values) & np.isfinite(exact)
     if not both.any():
         return True
     off = np.where(both, np.abs(values - exact), 0)
     size = np.abs(exact[both]).max()
-    if (off <= 16 * mine.eps * np.where(both, np.abs(exact), 0)).all():
+    if (off <= 16 * unit * np.where(both, np.abs(exact), 0)).all():
         return True
-    noise = engine.noise(v, u, _amount(mine.eps))["value"] * mine.eps / _amount(mine.eps)
+    noise = engine.noise(v, u, _amount(unit))["value"] * unit / _amount(unit)
     local = spread(noise)
-    return bool((off <= _NOISE * (local + 0.25 * local.max() + mine.eps * size)).all())
+    return bool((off <= _NOISE * (local + 0.25 * local.max() + unit * size)).all())
 
 
 def compare(
@@ -89,8 +90,8 @@ def compare(
 ) -> tuple[list[Row], list[tuple[str, int, float, float, float, str]]]:
     """Return rows of the table and the elements of `claimed` that rounding cannot explain."""
     exact = engine.claims(v, u)
-    amount = _amount(mine.eps)
-    scaled = mine.eps / amount
+    unit = max(mine.eps, engine.exact.eps)
+    amount = _amount(unit)
     noise = engine.noise(v, u, amount)
     rows, faults = [], []
     for mode in MODES:
@@ -100,21 +101,20 @@ def compare(
         name = (mine.modes.second or mode) if mode == "second" else mode
         if not mask.any():
             continue
-        off, allowed, size = _bounds(claimed[mode], exact[mode], noise[mode] * scaled, mask, mine)
+        off, allowed, size = _bounds(claimed[mode], exact[mode], noise[mode] * unit / amount, mask, mine, unit)
         if (off > allowed).any():  # look harder: a sign that flips within rounding may not have shown
-            more = engine.noise(v, u, amount, _MORE)[mode] * scaled
-            off, allowed, size = _bounds(claimed[mode], exact[mode], more, mask, mine)
+            more = engine.noise(v, u, amount, _MORE)[mode] * unit / amount
+            off, allowed, size = _bounds(claimed[mode], exact[mode], more, mask, mine, unit)
             allowed = np.maximum(allowed, 2 * np.nanmax(np.where(np.isfinite(more), np.abs(more), 0), axis=0))
+        scale = size if size > 0 else 1.0
         with np.errstate(all="ignore"):
-            ratio = np.where(off > allowed, off / allowed, off / np.maximum(allowed, np.finfo(float).tiny))
-        i = int(np.argmax(np.where(np.isnan(ratio), np.inf, ratio)))
-        wrong = bool(off[i] > allowed[i])
-        scale = max(size, np.finfo(float).tiny)
-        status = "WRONG" if wrong else "ok"
-        rows.append(
-            Row(name, transform, mine.dtype, off[i] / scale, off[i] / scale / mine.eps, allowed[i] / scale, status)
-        )
-        if wrong:
+            ratio = off / np.maximum(allowed, np.finfo(float).tiny)
+        # where rounding may change all digits nothing can be said, except of a nan
+        wrong = (off > allowed) & ((allowed < _NO_DIGITS * scale) | ~np.isfinite(off))
+        i = int(np.argmax(np.where(wrong | ~wrong.any(), ratio, -1)))
+        status = "WRONG" if wrong[i] else "ok" if allowed[i] < _NO_DIGITS * scale else "no digits to compare"
+        rows.append(Row(name, transform, mine.dtype, off[i] / scale, off[i] / scale / unit, allowed[i] / scale, status))
+        if wrong[i]:
             what = "is not finite" if not np.isfinite(claimed[mode][i]) else f"is off by {off[i]:.3g}"
             text = f"{name}, {transform}, in {mine.dtype} {what}; rounding explains {allowed[i]:.1e}"
             faults.append((mode, i, float(claimed[mode][i]), float(exact[mode][i]), float(allowed[i]), text))
@@ -122,12 +122,14 @@ def compare(
 
 
 def _bounds(
-    claimed: Vector, exact: Vector, noise: np.ndarray, mask: np.ndarray, mine: Own
+    claimed: Vector, exact: Vector, noise: np.ndarray, mask: np.ndarray, mine: Own, unit: float
 ) -> tuple[Vector, Vector, float]:
     """Return deviations, what rounding explains of each, and the size of the largest element."""
     local = spread(noise)
     size = float(np.abs(exact[mask]).max())
-    allowed = _NOISE * local + 2 * float(local[mask].max()) + 4 * mine.eps * size
+    # with few digits to lose, more than a third of the noise cannot be given away
+    part = 1.0 if unit < 1e-4 else _HALF
+    allowed = part * (_NOISE * local + 2 * float(local[mask].max()) + 4 * unit * size)
     with np.errstate(all="ignore"):
         off = np.where(mask, np.abs(claimed - exact), 0)
         # what overflows the dtype is rightly infinite

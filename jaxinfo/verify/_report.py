@@ -37,10 +37,9 @@ class Worst:
 
     def __str__(self) -> str:
         """Return one line."""
-        return (
-            f"{self.path}{list(self.index) if self.index else ''} = {self.input:.9g}: "
-            f"claimed {self.value:.9g}, reference {self.reference:.9g} +- {self.error_bar:.1e}"
-        )
+        at = "" if math.isnan(self.input) else f" = {self.input:.9g}"
+        place = f"{self.path}{list(self.index) if self.index else ''}{at}"
+        return f"{place}: claimed {self.value:.9g}, reference {self.reference:.9g} +- {self.error_bar:.1e}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinfo.verify._floats import bits, is_float
-from jaxinfo.verify._jaxprs import OPAQUE, Rule, bind
+from jaxinfo.verify._jaxprs import OPAQUE, Rule, bind, renewed
 
 # Their results are exact, or a selection of what came in.
 _EXACT = frozenset(
@@ -58,7 +58,9 @@ class Widen(Rule):
         operands = [widen(x) for x in operands]
         if name == "reduce_precision":
             return operands
-        params = {k: jnp.dtype("float64") if _is_float_dtype(v) else v for k, v in eqn.params.items()}
+        params = {k: jnp.dtype("float64") if _is_float_dtype(v) else v for k, v in renewed(eqn.params, self).items()}
+        if "precision" in params:  # an algorithm named there would round the operands again
+            params["precision"] = None
         return [widen(x) for x in bind(eqn, operands, params)]
 
     def touches(self, operands: list[Any]) -> bool:

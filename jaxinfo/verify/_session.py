@@ -74,9 +74,11 @@ class Session:
             reason = f"there is no derivative at this point: {found.kinks[0]} has one-sided slopes that differ."
         elif not any(m in found.detectable for m in _ALL):
             verdict, reason = Verdict.UNDECIDABLE, "nothing could be compared."
-        elif detectable > 0.1:
+        elif found.resolution > 0.5:
             verdict = Verdict.UNDECIDABLE
-            reason = f"the oracle's error bars are {detectable:.1g} of the gradient: f is too rough or too noisy here."
+            reason = (
+                f"the oracle's error bars are {found.resolution:.1g} of the gradient: f is too rough or too noisy here."
+            )
         else:
             modes = " and ".join(m for m in (*_ALL, mine.modes.second or "") if m in found.detectable)
             verdict, reason = Verdict.CORRECT, f"{modes} agree with the oracle."
