@@ -243,7 +243,7 @@ axes.set(ylim=(floor - 0.15, float(curve.max()) + 0.1), title="Cross-entropy = e
 axes.legend(loc="upper center")
 plt.show()
 
-assert np.allclose(curve, floor + gap, atol=1e-5)
+assert close(curve, floor + gap, rtol=8 * EPS)
 assert int(jnp.argmin(curve)) == int(jnp.argmin(gap)) == 50
 assert close(t[50], 1.0)
 
@@ -287,7 +287,7 @@ evidence = np.asarray(per_letter - own, np.float64).sum()
 print(f"evidence in the whole address: {evidence:.1f} nats; N KL = {N * float(divergence):.1f} nats")
 print(f"letters needed for odds of 20 : 1: about {np.log(20) / divergence:.0f}")
 assert 400 < np.log(20) / divergence < 450
-assert close(evidence, N * float(divergence), rtol=1e-4)
+assert close(evidence, N * float(divergence), rtol=128 * EPS)
 
 # %% [markdown]
 # ## 4. One estimate, three names
@@ -358,7 +358,7 @@ for name, path in paths.items():
     largest = float(jnp.max(jnp.abs(jaxinfo.softmax(path[-1]) - p_hat)))
     print(f"minimising {name:<11} max |q - p_hat| = {largest:.1e}   KL = {kl_objective(path[-1]):.1e} nats")
     assert largest < 1e-6
-    assert jnp.max(jnp.abs(path - paths["NLL / N"])) < 1e-3  # one path
+    assert jnp.max(jnp.abs(path - paths["NLL / N"])) < 2048 * EPS  # one path
     assert kl_objective(path[-1]) < 1e-9
 
 # %%
@@ -465,8 +465,8 @@ for k, name in enumerate(iris.target_names):
     print(
         f"{name:<11}{flowers}; {length @ expected[:, k]:.1f} cm in all expected, {length @ observed[:, k]:.1f} observed"
     )
-assert np.allclose(expected.sum(0), observed.sum(0), atol=1e-3)
-assert np.allclose(length @ expected, length @ observed, rtol=1e-5)
+assert close(expected.sum(0), observed.sum(0), rtol=8 * EPS)
+assert close(length @ expected, length @ observed, rtol=16 * EPS)
 
 values, which = np.unique(np.asarray(length), return_inverse=True)
 table = np.zeros((len(values), 3), np.float32)  # flowers by length and species
@@ -556,7 +556,7 @@ through_log_probs, *_ = minimise(
 for leaf in ("a", "b"):
     shown = [np.round(np.asarray(params[leaf], float), 3) for params in (estimate, through_log_probs)]
     print(f"{leaf}: through logits {shown[0]}, through log-probabilities {shown[1]}")
-    assert close(estimate[leaf], through_log_probs[leaf], rtol=0, atol=1e-4)
+    assert close(estimate[leaf], through_log_probs[leaf], rtol=0, atol=64 * EPS)
 
 # %% [markdown]
 # PyTorch is no dependency of jaxinfo; where it happens to be installed, it is asked for its opinion.
@@ -575,8 +575,8 @@ if importlib.util.find_spec("torch"):
         (slope,) = torch.autograd.grad(losses.sum(), z_torch)
         difference = np.abs(losses.detach().numpy() - np.asarray(logits_door(z, y))).max()
         print(f"torch.nn.{name:<25} differs from jaxinfo by at most {difference:.1e} nats")
-        assert np.allclose(losses.detach().numpy(), logits_door(z, y), rtol=1e-5, atol=1e-5), name
-        assert np.allclose(slope.numpy(), gradients[0], atol=1e-5), name
+        assert np.allclose(losses.detach().numpy(), logits_door(z, y), rtol=16 * EPS, atol=4 * EPS), name
+        assert np.allclose(slope.numpy(), gradients[0], rtol=0, atol=4 * EPS), name
 else:
     print("torch is not installed; the formulas above are the comparison")
 
@@ -595,8 +595,8 @@ else:
 assert close(jaxinfo.log_softmax(jaxinfo.log_softmax(z)), jaxinfo.log_softmax(z), atol=4 * EPS)
 assert close(logits_door(jaxinfo.log_softmax(z), y), logits_door(z, y), atol=4 * EPS)
 
-assert close(jaxinfo.nll(z + 1000, y), jaxinfo.nll(z, y) - 1000, atol=1e-4)  # the wrong door pays for nothing
-assert close(logits_door(z + 1024, y), logits_door(z, y), atol=1e-3)  # the right one does not care, but for rounding
+assert close(jaxinfo.nll(z + 1000, y), jaxinfo.nll(z, y) - 1000, atol=1000 * EPS)  # the wrong door pays for nothing
+assert close(logits_door(z + 1024, y), logits_door(z, y), atol=2 * 1024 * EPS)  # the right one does not care, but for rounding
 
 perfect = jax.nn.one_hot(y, 10)
 assert close(logits_door(perfect, y), np.log(np.e + 9) - 1)
