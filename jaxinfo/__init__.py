@@ -8,7 +8,8 @@ Measures         entropy, cross_entropy, kl_divergence, js_divergence, renyi_div
                  kl_estimate; to_bits, perplexity
 Losses           softmax_cross_entropy, nll, sigmoid_cross_entropy, gaussian_nll, poisson_nll
 Large
-vocabularies     linear_softmax_cross_entropy: from hidden states and an output kernel, without the logits
+vocabularies     linear_softmax_cross_entropy, linear_token_statistics, linear_kl_divergence,
+                 linear_js_divergence: from hidden states and an output kernel, without the logits
 Reductions       mean, total
 Estimation       fit, FitResult
 Trust            verify: gradients checked, of any JAX code
@@ -42,4 +43,7 @@ from jaxinfo._sigmoid import sigmoid_cross_entropy as sigmoid_cross_entropy
 from jaxinfo._version import __version__ as __version__
 from jaxinfo.fitting import FitResult as FitResult
 from jaxinfo.fitting import fit as fit
+from jaxinfo.linear import linear_js_divergence as linear_js_divergence
+from jaxinfo.linear import linear_kl_divergence as linear_kl_divergence
 from jaxinfo.linear import linear_softmax_cross_entropy as linear_softmax_cross_entropy
+from jaxinfo.linear import linear_token_statistics as linear_token_statistics

@@ -6,15 +6,16 @@ tangent of the kernel, cut into blocks, is scanned over; so is its cotangent, an
 array of the kernel's size.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxinfo._rows import centre
 from jaxinfo.linear._fold import statistics
-from jaxinfo.linear._head import Head, affine, is_at, like, masked, shaped, take
+from jaxinfo.linear._head import Carry, Head, affine, below, is_at, like, masked, shaped, take
 from jaxinfo.linear._rows import Fixed, Inputs, Kept, Plan, Rows, weighted_targets
 
 
@@ -29,30 +30,44 @@ def _rows_jvp(plan: Plan, primals: tuple, tangents: tuple) -> tuple[tuple[Rows, 
     inputs, fixed = primals
     rows, kept = rows_any(plan, inputs, fixed)
     moved = tangent_rows(plan, inputs, fixed, rows, kept, tangents[0])
-    return (rows, kept), (moved, jax.tree.map(jnp.zeros_like, kept))
+    return (rows, kept), (moved, jax.tree.map(_no_tangent, kept))
 
 
 def tangent_rows(plan: Plan, inputs: Inputs, fixed: Fixed, rows: Rows, kept: Kept, t: Inputs) -> Rows:
     """Return the tangent of the rows along the tangent `t` of the inputs, linear in it."""
-    classes, size = inputs.head.classes, plan.size
-    blocks, rest = divmod(classes, size)
 
     @partial(jax.checkpoint, prevent_cse=False)
-    def body(sums: Rows, start: Any, t_block: Inputs) -> Rows:
-        width = t_block.head.kernel.shape[1]
-        part = _tangent_of_block(plan, inputs.block(start, width), fixed.block(start, width), rows, kept, t_block)
+    def body(sums: Rows, start: Any, columns: _Columns) -> Rows:
+        width = columns.kernel.shape[1]
+        moved = _with(t, columns)
+        part = _tangent_of_block(plan, inputs.block(start, width), fixed.block(start, width), rows, kept, moved)
         return jax.tree.map(jnp.add, sums, part)
 
     sums = jax.tree.map(lambda a: like(0, rows.top, a.shape, a.dtype), rows)
+    return blocks_of_classes(body, sums, _columns(t), inputs.head.classes, plan.size)
+
+
+def blocks_of_classes(
+    body: Callable[[Carry, Any, Any], Carry], carry: Carry, columns: Any, classes: int, size: int
+) -> Carry:
+    """Fold `body(carry, start, block)` over the blocks of `columns`, arrays whose last axis are the classes.
+
+    The blocks are what is scanned over: so are their cotangents, and none is added into an array of all classes.
+
+    Returns:
+        The carry after the last block.
+    """
+    blocks, rest = divmod(classes, size)
+    whole = blocks * size
     if blocks:
-        whole = blocks * size
-        cut = _Columns(*(_blocks(a, whole, size) for a in _columns(t)))
-        step = lambda sums, at: (body(sums, at[0] * size, _with(t, at[1])), None)  # noqa: E731
-        sums, _ = jax.lax.scan(step, sums, (jnp.arange(blocks), cut))
-    if rest:
-        tail = _Columns(*(None if a is None else a[..., blocks * size :] for a in _columns(t)))
-        sums = body(sums, blocks * size, _with(t, tail))
-    return sums
+        cut = jax.tree.map(lambda a: jnp.moveaxis(a[..., :whole].reshape(*a.shape[:-1], -1, size), -2, 0), columns)
+        step = lambda sums, at: (body(sums, at[0] * size, at[1]), None)  # noqa: E731
+        carry, _ = jax.lax.scan(step, carry, (jnp.arange(blocks), cut))
+    return body(carry, whole, jax.tree.map(lambda a: a[..., whole:], columns)) if rest else carry
+
+
+def _no_tangent(a: jax.Array) -> Any:
+    return jnp.zeros_like(a) if jnp.issubdtype(a.dtype, jnp.floating) else np.zeros(a.shape, jax.dtypes.float0)
 
 
 class _Columns(NamedTuple):
@@ -73,11 +88,6 @@ def _with(t: Inputs, columns: _Columns) -> Inputs:
     return Inputs(t.head._replace(kernel=columns.kernel, bias=columns.bias), columns.targets, columns.weights)
 
 
-def _blocks(a: Any, whole: int, size: int) -> Any:
-    """Return the first `whole` columns as blocks of `size`, the blocks leading."""
-    return None if a is None else jnp.moveaxis(a[..., :whole].reshape(*a.shape[:-1], -1, size), -2, 0)
-
-
 def _tangent_of_block(plan: Plan, inputs: Inputs, fixed: Fixed, rows: Rows, kept: Kept, t: Inputs) -> Rows:
     """Return what one block contributes to the tangent of the rows."""
 
@@ -87,7 +97,7 @@ def _tangent_of_block(plan: Plan, inputs: Inputs, fixed: Fixed, rows: Rows, kept
 
     x, t_x = jax.jvp(logits, (inputs.head,), (t.head,))
     out = Rows(jnp.zeros_like(rows.top))
-    level = centre(x, jax.lax.stop_gradient(rows.top)[:, None])
+    level = below(x, rows.top)
     if rows.rest is not None:
         share = _share_of_rest(x, fixed, rows, kept)
         out = out._replace(at=take(t_x, fixed.labels), rest=jnp.sum(share * t_x, axis=1))

@@ -154,7 +154,7 @@ def local_labels(labels: jax.Array, problem: Problem, name: str = "targets") -> 
     exists = (labels >= 0) & (labels < here * shards)
     if problem.counted is not None:
         exists, labels = exists | ~problem.counted, jnp.where(problem.counted, labels, 0)
-    return jnp.where(exists, labels, 0).astype(jnp.int32) - first, ~exists
+    return jnp.where(exists, jnp.where(exists, labels, 0).astype(jnp.int32) - first, -1), ~exists
 
 
 def _rows_of(

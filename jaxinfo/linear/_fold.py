@@ -24,6 +24,7 @@ class Sums(NamedTuple):
     infinite: jax.Array
     finite: jax.Array
     top: jax.Array | None = None
+    best: jax.Array | None = None
     mass: jax.Array | None = None
     level: jax.Array | None = None
     share: jax.Array | None = None
@@ -39,7 +40,7 @@ def statistics(plan: Plan, inputs: Inputs, fixed: Fixed) -> tuple[Rows, Kept]:
     def body(sums: Sums, start: Any, size: int) -> Sums:
         block, place = inputs.block(start, size), fixed.block(start, size)
         x = shaped(block_products(plan, block, place), block.head.temperature, block.head.soft_cap)
-        return add_block(plan, sums, x, block, place)
+        return add_block(plan, sums, x, block, place, start)
 
     return close(plan, fold(body, empty(plan, inputs, fixed), inputs.head.classes, plan.size))
 
@@ -58,7 +59,9 @@ def empty(plan: Plan, inputs: Inputs, fixed: Fixed) -> Sums:
         sums = sums._replace(share=zero, spread=zero)
     if fixed.labels is not None and plan.apart == "top":
         sums = sums._replace(picked=zero)
-    return sums._replace(whole=zero, heat=zero) if plan.entropy else sums
+    if plan.entropy:
+        sums = sums._replace(whole=zero, heat=zero, best=like(0, row, dtype=jnp.int32))
+    return sums
 
 
 def block_products(plan: Plan, inputs: Inputs, fixed: Fixed) -> jax.Array:
@@ -66,11 +69,11 @@ def block_products(plan: Plan, inputs: Inputs, fixed: Fixed) -> jax.Array:
     return masked(affine(inputs.head, plan.dtype), fixed.included, -jnp.inf)
 
 
-def add_block(plan: Plan, sums: Sums, x: jax.Array, inputs: Inputs, fixed: Fixed) -> Sums:
+def add_block(plan: Plan, sums: Sums, x: jax.Array, inputs: Inputs, fixed: Fixed, start: Any) -> Sums:
     """Return the sums with one more block, whose logits are `x`."""
     if plan.apart == "label":
         return _beside_labels(plan, sums, x, inputs, fixed)
-    return _beside_top(plan, sums, x, inputs, fixed)
+    return _beside_top(plan, sums, x, inputs, fixed, start)
 
 
 def _beside_labels(plan: Plan, sums: Sums, x: jax.Array, inputs: Inputs, fixed: Fixed) -> Sums:
@@ -87,7 +90,7 @@ def _beside_labels(plan: Plan, sums: Sums, x: jax.Array, inputs: Inputs, fixed: 
     return sums if sums.top is None else _weighted(plan, sums, x, jnp.maximum(peak, at), inputs, fixed)
 
 
-def _beside_top(plan: Plan, sums: Sums, x: jax.Array, inputs: Inputs, fixed: Fixed) -> Sums:
+def _beside_top(plan: Plan, sums: Sums, x: jax.Array, inputs: Inputs, fixed: Fixed, start: Any) -> Sums:
     """The largest of each block is told from the rest; of the two largest the smaller one joins the rest."""
     assert sums.top is not None
     low = least(x.dtype)
@@ -101,6 +104,8 @@ def _beside_top(plan: Plan, sums: Sums, x: jax.Array, inputs: Inputs, fixed: Fix
     valid = at - at  # nan for a nan, which a minimum may step over, and for an infinity
     sums = _rescaled(sums, new, terms + jnp.where(jnp.isinf(at), 0, valid))
     sums = sums._replace(at=jnp.where(first, at, sums.at))
+    if sums.best is not None:
+        sums = sums._replace(best=jnp.where(first, best + jnp.asarray(start, jnp.int32), sums.best))
     if sums.picked is not None:
         assert fixed.labels is not None
         sums = sums._replace(picked=sums.picked + take(x, fixed.labels))
@@ -164,7 +169,7 @@ def close(plan: Plan, sums: Sums) -> tuple[Rows, Kept]:
     rest = centre(sums.rest_max, top) + jnp.log(rest_sum)
     relative = centre(at, top)
     rows = Rows(top, mass=sums.mass, level=sums.level, share=sums.share, spread=sums.spread)
-    kept = Kept(sums.rest_max, rest_sum, sums.finite)
+    kept = Kept(sums.rest_max, rest_sum, sums.finite, sums.best)
     if plan.apart == "label":
         return rows._replace(at=relative, rest=rest), kept
     rows = rows._replace(lse=log_sum(relative, rest))

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 
+from jaxinfo._logratio import graft
+from jaxinfo._rows import centre
 from jaxinfo._transform import transform
 
 Carry = TypeVar("Carry")
@@ -70,6 +72,10 @@ def cut(x: Any, start: Any, size: int) -> Any:
     """Return `size` classes of the last axis from `start`; all of it where it has one element, None for None."""
     if x is None or x.shape[-1] == 1 != size:
         return x
+    if x.dtype.itemsize == 2:
+        # XLA's CPU backend cuts half precisions in float32: tied to the block's place, the whole array is not
+        # converted beforehand.
+        x, start = jax.lax.optimization_barrier((x, jnp.asarray(start)))
     return jax.lax.dynamic_slice_in_dim(x, start, size, x.ndim - 1)
 
 
@@ -77,7 +83,13 @@ def paste(whole: Any, part: Any, start: Any) -> Any:
     """Return `whole` with `part` in its place from class `start`, None for None."""
     if whole is None:
         return None
-    return jax.lax.dynamic_update_slice_in_dim(whole, part.astype(whole.dtype), start, whole.ndim - 1)
+    part = part.astype(whole.dtype)
+    if whole.dtype.itemsize != 2:
+        return jax.lax.dynamic_update_slice_in_dim(whole, part, start, whole.ndim - 1)
+    # As bits: XLA's CPU backend would convert the whole array to float32 and back to update it.
+    bits, part = (jax.lax.bitcast_convert_type(a, jnp.uint16) for a in (whole, part))
+    bits = jax.lax.dynamic_update_slice_in_dim(bits, part, start, whole.ndim - 1)
+    return jax.lax.bitcast_convert_type(bits, whole.dtype)
 
 
 def fold(body: Callable[[Carry, Any, int], Carry], carry: Carry, classes: int, size: int) -> Carry:
@@ -88,6 +100,11 @@ def fold(body: Callable[[Carry, Any, int], Carry], carry: Carry, classes: int, s
     elif blocks:
         carry, _ = jax.lax.scan(lambda c, i: (body(c, i * size, size), None), carry, jnp.arange(blocks))
     return body(carry, blocks * size, rest) if rest else carry
+
+
+def below(x: jax.Array, top: jax.Array) -> jax.Array:
+    """Return x - top of the block `x` [N, B] for tops [N] held constant, right at infinities, with derivative 1."""
+    return graft(jax.lax.stop_gradient(centre(x, jnp.expand_dims(top, 1))), x)
 
 
 def put(x: jax.Array, at: jax.Array, value: jax.Array | float) -> jax.Array:

@@ -87,6 +87,8 @@ def add_gradients(
     if rows.lse is not None:  # a row without classes has slope 0, which 0 * inf would not be
         rows = rows._replace(lse=jnp.where(rows.lse == -jnp.inf, 0, rows.lse))
 
+    across = turned(inputs.head.hidden)
+
     def body(sums: Gradients, start: Any, size: int) -> Gradients:
         block, place = inputs.block(start, size), fixed.block(start, size)
         z = block_products(plan, block, place) if products is None else cut(products, start, size)
@@ -94,7 +96,7 @@ def add_gradients(
         d, to_targets, to_weights = slopes(plan, x, block, place, rows, kept, g)
         d, to_temperature, to_cap = pull(masked(d, place.included, 0))
         by_class = (
-            _product_over_tokens(plan, block.head, d),
+            product_over_tokens(plan, across, block.head, d),
             None if sums.bias is None else jnp.sum(d, axis=0),
             None if to_weights is None else jnp.sum(to_weights, axis=0, keepdims=True),
         )
@@ -103,7 +105,7 @@ def add_gradients(
             by_class = jax.tree.map(lambda new, all_: new + cut(all_, start, size), by_class, old)
         kernel, bias, weights = (paste(all_, new, start) for all_, new in zip(old, by_class, strict=True))
         return Gradients(
-            sums.hidden + _product_over_classes(plan, block.head, d),
+            sums.hidden + product_over_classes(plan, block.head, d),
             kernel,
             bias,
             None if sums.temperature is None else sums.temperature + to_temperature,
@@ -115,18 +117,23 @@ def add_gradients(
     return fold(body, sums, inputs.head.classes, plan.size)
 
 
-def _product_over_classes(plan: Plan, head: Head, d: jax.Array) -> jax.Array:
+def turned(hidden: jax.Array) -> jax.Array:
+    """Return hidden.T; half precisions turned once and held so: XLA's CPU backend would turn them in each block."""
+    return jax.lax.optimization_barrier(hidden.T) if hidden.dtype.itemsize == 2 else hidden.T
+
+
+def product_over_classes(plan: Plan, head: Head, d: jax.Array) -> jax.Array:
     """Return d @ kernel.T; a class at -inf has slope 0, and 0 times an infinite kernel would be nan."""
     kernel = jnp.where(jnp.isfinite(head.kernel), head.kernel, 0)
-    return product(_narrowed(head, d), kernel, (1, 1), plan.dtype)
+    return product(narrowed(head, d), kernel, (1, 1), plan.dtype)
 
 
-def _product_over_tokens(plan: Plan, head: Head, d: jax.Array) -> jax.Array:
-    """Return hidden.T @ d."""
-    return product(head.hidden, _narrowed(head, d), (0, 0), plan.dtype)
+def product_over_tokens(plan: Plan, across: jax.Array, head: Head, d: jax.Array) -> jax.Array:
+    """Return hidden.T @ d, for `across`, which is hidden.T."""
+    return product(across, narrowed(head, d), (1, 0), plan.dtype)
 
 
-def _narrowed(head: Head, d: jax.Array) -> jax.Array:
+def narrowed(head: Head, d: jax.Array) -> jax.Array:
     return d.astype(max((head.hidden.dtype, head.kernel.dtype), key=lambda t: jnp.finfo(t).bits))
 
 

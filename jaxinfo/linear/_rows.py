@@ -44,11 +44,12 @@ class Rows(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What the derivatives need besides: the rest as largest logit and sum, and the number of finite classes."""
+    """What the derivatives need besides: the rest as largest logit and sum; finite classes; the likeliest class."""
 
     rest_max: jax.Array
     rest_sum: jax.Array
     finite: jax.Array
+    best: Any = None
 
 
 class Fixed(NamedTuple):

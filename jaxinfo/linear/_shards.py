@@ -59,3 +59,13 @@ def _lse(lse: jax.Array, local: jax.Array, top: jax.Array, step: jax.Array, axis
     own = jax.lax.psum(jnp.where(best, lse, 0), axis_name)
     others = _log_total(jnp.where(best, -jnp.inf, lse), jnp.where(best, 0, step), axis_name)
     return log_sum(own, others)
+
+
+def best_class(top: jax.Array, best: jax.Array, classes: int, axis_name: Any) -> jax.Array:
+    """Return the likeliest class over all shards, the first of several, from that of each."""
+    if axis_name is None:
+        return best
+    top = jax.lax.stop_gradient(top)
+    mine = best + jax.lax.axis_index(axis_name).astype(jnp.int32) * classes
+    ahead = (top == jax.lax.pmax(top, axis_name)) | jnp.isnan(top)
+    return jax.lax.pmin(jnp.where(ahead, mine, jnp.iinfo(jnp.int32).max), axis_name)

@@ -94,7 +94,7 @@ def _of_block(
         sums, products = carry
         block, place = inputs.block(start, size), fixed.block(start, size)
         z = block_products(plan, block, place)
-        sums = add_block(plan, sums, shaped(z, head.temperature, head.soft_cap), block, place)
+        sums = add_block(plan, sums, shaped(z, head.temperature, head.soft_cap), block, place, start)
         return sums, jax.lax.dynamic_update_slice_in_dim(products, z, start, 1)
 
     products = like(0, wanted.weights, shape, plan.dtype)

@@ -1,0 +1,108 @@
+"""Two heads over one vocabulary, checked and normalised: what the divergences between them begin with."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxinfo.linear._any import rows_any
+from jaxinfo.linear._arguments import DIFFERENTIATION, as_block_size, as_floating, check_choice, lay_out
+from jaxinfo.linear._head import meet
+from jaxinfo.linear._pair import Level, Terms, sums
+from jaxinfo.linear._pair_derivatives import Heads, Slopes, attached, sums_any
+from jaxinfo.linear._reverse import rows_reverse
+from jaxinfo.linear._rows import Fixed, Inputs, Plan
+from jaxinfo.linear._shards import merge
+from jaxinfo.linear._strategy import block_of
+
+
+class TwoHeads(NamedTuple):
+    """Two heads, the levels of their rows over all classes, and how results are laid out."""
+
+    plan: Plan
+    heads: Heads
+    fixed: Fixed
+    levels: tuple[Level, Level]
+    batch: tuple[int, ...]
+    axis_name: Any
+
+    def total(self, terms: Terms, count: int, shift: jax.Array | None = None) -> tuple[jax.Array, ...]:
+        """Return sums of terms over all classes, without a derivative."""
+        heads, levels = jax.lax.stop_gradient((self.heads, self.levels))
+        shift = jnp.zeros_like(levels[0].top) if shift is None else shift
+        return self._over_shards(sums(terms, count, self.plan, heads, self.fixed, levels, shift))
+
+    def total_any(self, terms: Terms, count: int, shift: jax.Array) -> tuple[jax.Array, ...]:
+        """Return the same with derivatives of every mode and order."""
+        heads, fixed, levels, shift = meet(self.heads, self.fixed, self.levels, shift)
+        return self._over_shards(sums_any(terms, count, self.plan, heads, fixed, levels, shift))
+
+    def with_slopes(self, value: jax.Array, slopes: Slopes, shift: jax.Array, values: tuple) -> jax.Array:
+        """Return `value`, with `slopes(pair, *values)` as its derivative to the logits of both."""
+        heads, fixed, known = meet(self.heads, self.fixed, (self.levels, shift, values))
+        return value + self._over_shards((attached(slopes, self.plan, heads, fixed, known),))[0]
+
+    def settle(self, values: jax.Array) -> jax.Array:
+        """Return the values in the batch shape, 0 where nothing is included."""
+        counted = self.fixed.counted
+        return (values if counted is None else jnp.where(counted, values, 0)).reshape(self.batch)
+
+    def _over_shards(self, values: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        return values if self.axis_name is None else jax.lax.psum(values, self.axis_name)
+
+
+def two_heads(
+    p: tuple[Any, Any, Any],
+    q: tuple[Any, Any, Any],
+    *,
+    where: Any,
+    soft_cap: Any,
+    temperature: Any,
+    axis_name: Any,
+    block_size: int | None,
+    differentiation: str,
+) -> TwoHeads:
+    """Return the two heads, each given as hidden states, kernel and bias.
+
+    Raises:
+        TypeError: a dtype does not fit.
+        ValueError: a shape or an option does not fit.
+    """
+    check_choice(differentiation, "differentiation", DIFFERENTIATION)
+    size = as_block_size(block_size)
+    arrays = {name: as_floating(a, name) for name, a in zip(("p_hidden", "p_kernel"), p[:2], strict=True)}
+    arrays |= {name: as_floating(a, name) for name, a in zip(("q_hidden", "q_kernel"), q[:2], strict=True)}
+    if arrays["q_hidden"].shape[:-1] != arrays["p_hidden"].shape[:-1]:
+        wanted, got = arrays["p_hidden"].shape[:-1], arrays["q_hidden"].shape
+        raise ValueError(f"`q_hidden` must have shape (*{wanted}, D), the batch shape of `p_hidden`, got {got}.")
+    if arrays["q_kernel"].shape[-1:] != arrays["p_kernel"].shape[-1:]:
+        wanted, got = arrays["p_kernel"].shape, arrays["q_kernel"].shape
+        raise ValueError(f"`q_kernel` must have as many classes as `p_kernel` {wanted}, got {got}.")
+    problems = [
+        lay_out(
+            *parts[:2],
+            bias=parts[2],
+            where=where,
+            soft_cap=soft_cap,
+            temperature=temperature,
+            axis_name=axis_name,
+            also=tuple(arrays.values()),
+            prefix=prefix,
+        )
+        for parts, prefix in ((p, "p_"), (q, "q_"))
+    ]
+    first = problems[0]
+    heads = (first.head, problems[1].head)
+    heads, fixed = meet(heads, Fixed(None, first.included, first.counted))
+    plan = Plan(block_of(size, Inputs(heads[0])), first.dtype, "top")
+    normalise: Any = rows_any if differentiation == "any" else rows_reverse
+    levels = []
+    for head in heads:
+        # in reverse mode the slopes are those of the whole, the levels' part in them included
+        still = head if differentiation == "any" else jax.lax.stop_gradient(head)
+        rows = merge(normalise(plan, Inputs(still), fixed)[0], None, axis_name)
+        if fixed.counted is not None:
+            rows = rows._replace(top=jnp.where(fixed.counted, rows.top, 0), lse=jnp.where(fixed.counted, rows.lse, 0))
+        nan = jnp.where(rows.lse == -jnp.inf, jnp.nan, 1).astype(first.dtype)  # all -inf is no distribution
+        levels.append(Level(rows.top, rows.lse * nan))
+    return TwoHeads(plan, heads, fixed, (levels[0], levels[1]), first.batch, axis_name)
