@@ -142,7 +142,8 @@ def in_own_dtype(mine: Own, checker: Checker, session: Session, directions: int,
     finite = np.isfinite(claimed["value"])
     if (outputs & ~finite).any():  # the value is at fault there, and the derivative cannot be better
         session.found.notes.append(f"{int((outputs & ~finite).sum())} outputs are not finite in {mine.dtype}.")
-        counted = {name: mask & np.isfinite(claimed[name]) for name, mask in counted.items() if name in claimed}
+        rest = {name: mask & np.isfinite(claimed[name]) for name, mask in counted.items() if name in claimed}
+        counted = rest | {"value": outputs}
     rows, faults = compare(mine, engine, v, u, claimed, "jit", counted)
     if faults and engine.exact.form == RETRACED:
         # in this dtype it may be another function: ask its own program
@@ -157,7 +158,7 @@ def in_own_dtype(mine: Own, checker: Checker, session: Session, directions: int,
     if any(row.status == "no digits to compare" for row in rows):
         session.found.notes.append(f"In {mine.dtype} rounding may change every digit of some derivative.")
     for mode, i, value, reference, allowed, text in faults:
-        at_input = counted[mode] is inputs
+        at_input = mode == "reverse" or (mode == "second" and mine.modes.second != "forward-over-forward")
         session.found.faults.append(
             Fault(mode, i if at_input else None, None if at_input else i, value, reference, allowed, text)
         )

@@ -39,6 +39,12 @@ class Own:
         return max(eps(p.dtype) for p in (*self.flat.inputs, *self.flat.outputs))
 
     @property
+    def least(self) -> float:
+        """What numbers below the normal range lose."""
+        infos = [jax.numpy.finfo(p.dtype) for p in (*self.flat.inputs, *self.flat.outputs)]
+        return max(64 * float(i.smallest_subnormal) if i.bits == 16 else 4 * float(i.smallest_normal) for i in infos)
+
+    @property
     def largest(self) -> float:
         """The largest number of the narrowest input or output."""
         return min(float(jax.numpy.finfo(p.dtype).max) for p in (*self.flat.inputs, *self.flat.outputs))
@@ -110,7 +116,8 @@ def compare(
         with np.errstate(all="ignore"):
             ratio = off / np.maximum(allowed, np.finfo(float).tiny)
         # where rounding may change all digits nothing can be said, except of a nan
-        wrong = (off > allowed) & ((allowed < _NO_DIGITS * scale) | ~np.isfinite(off))
+        digits = allowed < _NO_DIGITS * scale
+        wrong = (off > allowed) & (digits | (~np.isfinite(off) & (mode != "value")))
         i = int(np.argmax(np.where(wrong | ~wrong.any(), ratio, -1)))
         status = "WRONG" if wrong[i] else "ok" if allowed[i] < _NO_DIGITS * scale else "no digits to compare"
         rows.append(Row(name, transform, mine.dtype, off[i] / scale, off[i] / scale / unit, allowed[i] / scale, status))
@@ -129,7 +136,7 @@ def _bounds(
     size = float(np.abs(exact[mask]).max())
     # with few digits to lose, more than a third of the noise cannot be given away
     part = 1.0 if unit < 1e-4 else _HALF
-    allowed = part * (_NOISE * local + 2 * float(local[mask].max()) + 4 * unit * size)
+    allowed = part * (_NOISE * local + 2 * float(local[mask].max()) + 4 * unit * size) + mine.least
     with np.errstate(all="ignore"):
         off = np.where(mask, np.abs(claimed - exact), 0)
         # what overflows the dtype is rightly infinite

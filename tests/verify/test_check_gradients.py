@@ -52,7 +52,7 @@ def test_settings_are_left_as_they_were(as_user: None) -> None:
     with jax.numpy_dtype_promotion("strict"):
         check_gradients(jnp.sin, X[0], order=1)
         with pytest.raises(ValueError, match="promotion"):
-            jnp.ones(1, jnp.bfloat16) + X[0]
+            _ = jnp.ones(1, jnp.bfloat16) + X[0]
 
 
 def test_kinks_beside_the_point_are_none_and_at_it_are() -> None:
