@@ -33,9 +33,10 @@ def draw(probe: Probe, examples: int) -> tuple[list[Any], tuple[str, ...]]:
         return numbers.map(lambda xs: np.resize(np.asarray(xs, np.float64), start.shape).astype(start.dtype))
 
     inputs = strategies.tuples(*(array(x) for x in probe.start))
+    slow = hypothesis.HealthCheck
     options = hypothesis.settings(
         max_examples=examples, database=None, derandomize=True, deadline=None, report_multiple_bugs=False,
-        suppress_health_check=tuple(hypothesis.HealthCheck.__members__.values()),
+        suppress_health_check=(slow.too_slow, slow.data_too_large, slow.filter_too_much),
     )  # fmt: skip
     found = []
     for kind in _KINDS:

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxinfo.verify._blame import blame
 from jaxinfo.verify._findings import Finding
-from jaxinfo.verify._floats import eps, is_float
+from jaxinfo.verify._floats import eps, float64, is_float
 
 _TERMS = 256.0  # units in the last place of the sum of magnitudes that two orders of summation may differ by
 

@@ -1,0 +1,65 @@
+"""The hunt finds known faults unaided, blames the right operation, and finds nothing in sound code."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import jaxinfo
+from jaxinfo import verify
+
+pytestmark = pytest.mark.usefixtures("as_user")
+
+ROW = jnp.array([[0.5, -1.0, 2.0]], jnp.float32)
+
+
+def kinds(report: verify.HuntReport) -> set[str]:
+    return {finding.kind for finding in report.findings}
+
+
+def test_entropy_of_softmax_has_a_nan_gradient_at_a_gap_of_90() -> None:
+    report = verify.hunt(lambda x: jnp.sum(jax.scipy.special.entr(jax.nn.softmax(x))), ROW, examples=0)
+    assert "finite value, nan gradient" in kinds(report)
+    assert all("test_hunt.py" in f.source for f in report.findings if f.primitive)
+
+
+def test_optax_safe_cross_entropy_is_nan_in_forward_mode_only() -> None:
+    report = verify.hunt(optax.safe_softmax_cross_entropy, ROW, jnp.array([[0.2, 0.3, 0.5]], jnp.float32), examples=0)
+    assert kinds(report) == {"finite value, nan in forward mode"}
+    (finding,) = report.findings
+    assert finding.primitive
+    assert "optax" in finding.source
+    value = optax.safe_softmax_cross_entropy(*finding.args)
+    assert jnp.isfinite(value).all()
+
+
+def test_a_label_out_of_range_that_takes_another_class() -> None:
+    report = verify.hunt(optax.softmax_cross_entropy_with_integer_labels, ROW, jnp.array([1], jnp.int32), examples=0)
+    assert "label out of range, finite value" in kinds(report)
+    assert verify.hunt(jaxinfo.softmax_cross_entropy, ROW, jnp.array([1], jnp.int32), examples=0)
+
+
+def test_float16_log_softmax_of_65536_classes() -> None:
+    report = verify.hunt(lambda x: jax.nn.log_softmax(x)[0], jnp.zeros(65536, jnp.float16), examples=0)
+    assert "value not finite in float16" in kinds(report)
+
+
+def test_a_masked_nan_is_no_fault() -> None:
+    def masked(x: jax.Array) -> jax.Array:
+        safe = jnp.where(x > 0, x, 1.0)
+        _ = jnp.log(x)  # nan, and leads nowhere
+        return jnp.where(x > 0, jnp.log(safe), 0.0)
+
+    assert verify.hunt(masked, ROW, examples=0)
+
+
+def test_hypothesis_finds_and_shrinks() -> None:
+    pytest.importorskip("hypothesis")
+
+    def f(x: jax.Array) -> jax.Array:  # only where both are 100, which the bank does not have
+        y = jnp.where((x == 100.0).all(), x.sum() - 200.0, 1.0)
+        return y * jnp.sqrt(y)
+
+    report = verify.hunt(f, jnp.array([1.0, 2.0]), examples=200)
+    assert report.findings
+    assert all(bool((finding.args[0] == 100.0).all()) for finding in report.findings)
