@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxinfo.linear._fold import statistics
 from jaxinfo.linear._head import Carry, Head, affine, below, is_at, like, masked, shaped, take
@@ -30,7 +29,7 @@ def _rows_jvp(plan: Plan, primals: tuple, tangents: tuple) -> tuple[tuple[Rows, 
     inputs, fixed = primals
     rows, kept = rows_any(plan, inputs, fixed)
     moved = tangent_rows(plan, inputs, fixed, rows, kept, tangents[0])
-    return (rows, kept), (moved, jax.tree.map(_no_tangent, kept))
+    return (rows, kept), (moved, jax.tree.map(jnp.zeros_like, kept))
 
 
 def tangent_rows(plan: Plan, inputs: Inputs, fixed: Fixed, rows: Rows, kept: Kept, t: Inputs) -> Rows:
@@ -64,10 +63,6 @@ def blocks_of_classes(
         step = lambda sums, at: (body(sums, at[0] * size, at[1]), None)  # noqa: E731
         carry, _ = jax.lax.scan(step, carry, (jnp.arange(blocks), cut))
     return body(carry, whole, jax.tree.map(lambda a: a[..., whole:], columns)) if rest else carry
-
-
-def _no_tangent(a: jax.Array) -> Any:
-    return jnp.zeros_like(a) if jnp.issubdtype(a.dtype, jnp.floating) else np.zeros(a.shape, jax.dtypes.float0)
 
 
 class _Columns(NamedTuple):

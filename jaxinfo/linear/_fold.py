@@ -169,7 +169,9 @@ def close(plan: Plan, sums: Sums) -> tuple[Rows, Kept]:
     rest = centre(sums.rest_max, top) + jnp.log(rest_sum)
     relative = centre(at, top)
     rows = Rows(top, mass=sums.mass, level=sums.level, share=sums.share, spread=sums.spread)
-    kept = Kept(sums.rest_max, rest_sum, sums.finite, sums.best)
+    # an int32 as bits: a float has a tangent, as the rest has
+    best = None if sums.best is None else jax.lax.bitcast_convert_type(sums.best, jnp.float32)
+    kept = Kept(sums.rest_max, rest_sum, sums.finite, best)
     if plan.apart == "label":
         return rows._replace(at=relative, rest=rest), kept
     rows = rows._replace(lse=log_sum(relative, rest))

@@ -22,7 +22,7 @@ from jaxinfo.linear._arguments import (
     local_labels,
 )
 from jaxinfo.linear._cross_entropy import Terms, losses
-from jaxinfo.linear._head import meet
+from jaxinfo.linear._head import meet, reverse_only
 from jaxinfo.linear._reverse import rows_reverse
 from jaxinfo.linear._rows import Fixed, Inputs, Plan
 from jaxinfo.linear._shards import merge
@@ -160,10 +160,12 @@ def linear_softmax_cross_entropy(
         squared = jnp.asarray(penalty, problem.dtype) if acts(penalty) else None
         wanted, known = Sum(share, terms.label_weights, spread, squared), Known(fixed, terms.faulty)
         inputs, wanted, known = meet(inputs, wanted, known)
-        return token_sum(plan, way.tokens, inputs, wanted, known)
+        with reverse_only():
+            return token_sum(plan, way.tokens, inputs, wanted, known)
     inputs, fixed = meet(inputs, fixed)
     statistics: Any = rows_reverse if differentiation == "reverse" else rows_any
-    rows, kept = statistics(plan, inputs, fixed)
+    with reverse_only():
+        rows, kept = statistics(plan, inputs, fixed)
     finite = kept.finite if axis_name is None else jax.lax.psum(kept.finite, axis_name)
     loss = losses(merge(rows, here, axis_name), finite, terms, problem.dtype)
     if reduction == "none":

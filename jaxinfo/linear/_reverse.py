@@ -145,7 +145,7 @@ def slopes(
     if plan.apart == "label":
         base = jnp.minimum(kept.rest_max, float(jnp.finfo(x.dtype).max))
         silent = (g.rest == 0) | (kept.rest_sum == 0)
-        scale = jnp.where(silent, 0, g.rest / jnp.where(silent, 1, kept.rest_sum))
+        scale = jnp.where(silent, 0 * g.rest, g.rest / jnp.where(silent, 1, kept.rest_sum))  # 0, but nan stays
         d = jnp.minimum(jnp.exp(x - base[:, None]), 1) * scale[:, None]
         d = put(d, fixed.labels, g.at)
     else:

@@ -44,7 +44,7 @@ class Rows(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What the derivatives need besides: the rest as largest logit and sum; finite classes; the likeliest class."""
+    """What the derivatives need besides: the rest as largest logit and sum, finite classes, bits of the likeliest."""
 
     rest_max: jax.Array
     rest_sum: jax.Array

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxinfo.linear._any import rows_any
 from jaxinfo.linear._arguments import DIFFERENTIATION, as_block_size, as_floating, check_choice, lay_out
-from jaxinfo.linear._head import meet
+from jaxinfo.linear._head import meet, reverse_only
 from jaxinfo.linear._pair import Level, Terms, sums
 from jaxinfo.linear._pair_derivatives import Heads, Slopes, attached, sums_any
 from jaxinfo.linear._reverse import rows_reverse
@@ -23,6 +23,7 @@ class TwoHeads(NamedTuple):
     heads: Heads
     fixed: Fixed
     levels: tuple[Level, Level]
+    counted: jax.Array | None
     batch: tuple[int, ...]
     axis_name: Any
 
@@ -30,7 +31,8 @@ class TwoHeads(NamedTuple):
         """Return sums of terms over all classes, without a derivative."""
         heads, levels = jax.lax.stop_gradient((self.heads, self.levels))
         shift = jnp.zeros_like(levels[0].top) if shift is None else shift
-        return self._over_shards(sums(terms, count, self.plan, heads, self.fixed, levels, shift))
+        heads, fixed, levels, shift = meet(heads, self.fixed, levels, shift)
+        return self._over_shards(sums(terms, count, self.plan, heads, fixed, levels, shift))
 
     def total_any(self, terms: Terms, count: int, shift: jax.Array) -> tuple[jax.Array, ...]:
         """Return the same with derivatives of every mode and order."""
@@ -40,12 +42,13 @@ class TwoHeads(NamedTuple):
     def with_slopes(self, value: jax.Array, slopes: Slopes, shift: jax.Array, values: tuple) -> jax.Array:
         """Return `value`, with `slopes(pair, *values)` as its derivative to the logits of both."""
         heads, fixed, known = meet(self.heads, self.fixed, (self.levels, shift, values))
-        return value + self._over_shards((attached(slopes, self.plan, heads, fixed, known),))[0]
+        with reverse_only():
+            nothing = attached(slopes, self.plan, heads, fixed, known)
+        return value + self._over_shards((nothing,))[0]
 
     def settle(self, values: jax.Array) -> jax.Array:
         """Return the values in the batch shape, 0 where nothing is included."""
-        counted = self.fixed.counted
-        return (values if counted is None else jnp.where(counted, values, 0)).reshape(self.batch)
+        return (values if self.counted is None else jnp.where(self.counted, values, 0)).reshape(self.batch)
 
     def _over_shards(self, values: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         return values if self.axis_name is None else jax.lax.psum(values, self.axis_name)
@@ -91,9 +94,9 @@ def two_heads(
         )
         for parts, prefix in ((p, "p_"), (q, "q_"))
     ]
-    first = problems[0]
+    first, counted = problems[0], problems[0].counted
     heads = (first.head, problems[1].head)
-    heads, fixed = meet(heads, Fixed(None, first.included, first.counted))
+    heads, fixed = meet(heads, Fixed(None, first.included, counted))
     plan = Plan(block_of(size, Inputs(heads[0])), first.dtype, "top")
     normalise: Any = rows_any if differentiation == "any" else rows_reverse
     levels = []
@@ -101,8 +104,8 @@ def two_heads(
         # in reverse mode the slopes are those of the whole, the levels' part in them included
         still = head if differentiation == "any" else jax.lax.stop_gradient(head)
         rows = merge(normalise(plan, Inputs(still), fixed)[0], None, axis_name)
-        if fixed.counted is not None:
-            rows = rows._replace(top=jnp.where(fixed.counted, rows.top, 0), lse=jnp.where(fixed.counted, rows.lse, 0))
+        if counted is not None:
+            rows = rows._replace(top=jnp.where(counted, rows.top, 0), lse=jnp.where(counted, rows.lse, 0))
         nan = jnp.where(rows.lse == -jnp.inf, jnp.nan, 1).astype(first.dtype)  # all -inf is no distribution
         levels.append(Level(rows.top, rows.lse * nan))
-    return TwoHeads(plan, heads, fixed, (levels[0], levels[1]), first.batch, axis_name)
+    return TwoHeads(plan, heads, fixed, (levels[0], levels[1]), counted, first.batch, axis_name)

@@ -13,16 +13,15 @@ from jaxinfo.linear._reference import reference
 
 from .cases import (
     COTANGENT,
-    D,
     HIDDEN,
     KERNEL,
     LABELS,
-    N,
     OPTIONS,
     TARGETS,
-    V,
     WEIGHTS,
     WHERE,
+    D,
+    V,
     assert_close,
     value_and_slopes,
     wanted,
