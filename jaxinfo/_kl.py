@@ -66,7 +66,7 @@ def _on_cpu(classes: Classes, moving: tuple[int, ...], a: jax.Array, b: jax.Arra
         rows = kl_rows(a, b, classes)
 
         def by_arithmetic() -> tuple[jax.Array, Slopes]:
-            slopes = kl_slopes(a, b, rows) if moving else ()
+            slopes = kl_slopes(a, b, rows, classes) if moving else ()
             return rows.kl, tuple(slopes[i] for i in moving)
 
         def mixed() -> tuple[jax.Array, Slopes]:

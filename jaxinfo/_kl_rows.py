@@ -18,9 +18,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxinfo._classes import Classes
+from jaxinfo._exact import log1p, two_diff
 
 _LARGEST = 1e30  # logits are kept within it; a class at -1e30 is as good as absent
 _FARTHEST = 25.0  # u beyond it could lift a p that underflows to a q that counts
+_LIFTED = 5.0  # the largest mean at which exp(rise) is within reach of every float
 _CANCELLED = 8.0  # the mean of u is taken off: the digits it holds are lost to a KL so many times smaller
 
 
@@ -55,19 +57,25 @@ def kl_rows(a: jax.Array, b: jax.Array, classes: Classes) -> Rows:
     scale = 1 / classes.sum(e)
     mean = classes.sum(e * rise) * scale
     terms = _sum_by_product(e * expm1_minus(rise - mean), classes)
-    kl = jnp.log1p(terms * scale)
+    kl = log1p(terms * scale)
     farthest = classes.max(jnp.maximum(rise, rise * (-_FARTHEST / (_LARGEST / 8)))) - mean
     near = (farthest <= _FARTHEST) & (jnp.abs(mean) <= _CANCELLED * jnp.maximum(kl, 1))
     anchored = (jnp.abs(top) < _LARGEST / 2) & (jnp.abs(offset[0]) < _LARGEST / 4)
     return Rows(top, offset, scale, mean, kl, near & anchored & (kl < jnp.inf))
 
 
-def kl_slopes(a: jax.Array, b: jax.Array, rows: Rows) -> tuple[jax.Array, jax.Array]:
-    """Return the slopes of valid rows: -p (KL + d) to a, p expm1(d) to b."""
+def kl_slopes(a: jax.Array, b: jax.Array, rows: Rows, classes: Classes) -> tuple[jax.Array, jax.Array]:
+    """Return the slopes of valid rows: -p (KL + d) to a, p expm1(d) to b.
+
+    d is taken from its level at the likeliest class: u - KL would lose the digits of a d that is small
+    where most of the mass is, beside a mean that a rare class has made large.
+    """
     a, b = _within(a), _within(b)
-    p = _exp_from(a, rows.top) * rows.scale
-    u = _rise(a, b, rows.offset) - rows.mean
-    return -p * u, p * expm1(u - rows.kl)
+    e, rise = _exp_from(a, rows.top), _rise(a, b, rows.offset)
+    p = e * rows.scale
+    level = log1p(_sum_by_product(e * expm1(rise), classes) * rows.scale)
+    level = jnp.where(rows.mean <= _LIFTED, level, rows.mean + rows.kl)
+    return -p * (rise - rows.mean), p * expm1(rise - level)
 
 
 def expm1_minus(u: jax.Array) -> jax.Array:
@@ -80,13 +88,6 @@ def expm1(u: jax.Array) -> jax.Array:
     """Return exp(u) - 1 without cancellation."""
     near, curved, _, grown = _parts(u)
     return (near + curved) + grown
-
-
-def two_diff(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return x - y as its rounded value and the rounding error (Knuth)."""
-    high = x - y
-    part = x - high
-    return high, (x - (high + part)) + (part - y)
 
 
 def _within(x: jax.Array) -> jax.Array:
@@ -117,7 +118,7 @@ def _parts(u: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         series = series * t + 1 / math.factorial(n)
     curved = t * t * series
     r = u - t
-    return t, curved, r, (1 + (t + curved)) * (jnp.exp(jnp.minimum(r, _FARTHEST)) - 1)
+    return t, curved, r, (1 + (t + curved)) * (jnp.exp(jnp.minimum(r, 2 * _FARTHEST)) - 1)
 
 
 def _sum_by_product(terms: jax.Array, classes: Classes) -> jax.Array:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxinfo._classes import Classes
+from jaxinfo._exact import log1p
 from jaxinfo._normalise import LogSum
 
 
@@ -30,18 +31,19 @@ class LogRatio(NamedTuple):
 def log_ratio(a: jax.Array, b: jax.Array, log_p: jax.Array, log_q: jax.Array, classes: Classes) -> LogRatio:
     """Return the log ratio of q = softmax(b) to p = softmax(a), given their logarithms too.
 
-    Where u, the logits' difference centred under p, has c = log sum p exp(u) < 1, d is u - c: c is then
-    KL(p || q) and nothing is lost. Farther apart the plain difference of the logarithms is the better one.
+    Where KL(p || q) or the level log sum p exp(b - a) is below 1, d is b - a less that level, both taken from
+    the likeliest class, and nothing is lost. Farther apart the plain difference of the logarithms is the better.
     The derivative of either is that of log q - log p, which cancels nothing.
     """
     no_p, no_q = log_p == -jnp.inf, log_q == -jnp.inf
     plain = jnp.where(no_p | no_q, 0, log_q) - jnp.where(no_p | no_q, 0, log_p)
     centred = plain - classes.sum(jnp.where(no_p, 0, jnp.exp(log_p)) * plain)
-    u, c = jax.tree.map(jax.lax.stop_gradient, _centre_then_normalise(a, b, log_p, classes))
-    d = jnp.where(jnp.abs(c) < 1, u - c, jax.lax.stop_gradient(plain))
+    rise, mean, level = jax.tree.map(jax.lax.stop_gradient, _rise_mean_and_level(a, b, log_p, classes))
+    near = jnp.minimum(jnp.abs(level - mean), jnp.abs(level)) < 1
+    d = jnp.where(near, rise - level, jax.lax.stop_gradient(plain))
     d = jnp.where(no_p, jnp.where(no_q, 0, jnp.inf).astype(d.dtype), jnp.where(no_q, -jnp.inf, d))
     valid = plain - plain  # nan where a logarithm is
-    return LogRatio(graft(d + jax.lax.stop_gradient(valid), plain), graft(u, centred))
+    return LogRatio(graft(d + jax.lax.stop_gradient(valid), plain), graft(rise - mean, centred))
 
 
 @jax.custom_jvp
@@ -94,12 +96,12 @@ def two_diff(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     return high, jnp.where(jnp.abs(high) < bound, low, 0)
 
 
-def _centre_then_normalise(
+def _rise_mean_and_level(
     a: jax.Array, b: jax.Array, log_p: jax.Array, classes: Classes
-) -> tuple[jax.Array, jax.Array]:
-    """Return u = b - a less its mean under p, and c = log sum p exp(u); c is inf where no class anchors u.
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return b - a from the likeliest class of p, its mean under p, and its level log sum p exp(rise).
 
-    u is first anchored at p's likeliest class, exactly, so that a pure shift leaves 0.
+    The difference is exact, so that a pure shift leaves 0. The level is inf where no class anchors it.
     """
     top = classes.max(a)
     b_top = classes.max(jnp.where(a == top, b, -jnp.inf))
@@ -109,14 +111,11 @@ def _centre_then_normalise(
     both = jnp.isfinite(a) & b_here
     high, low = two_diff(jnp.where(both, b, b_top), jnp.where(both, a, top))
     high_top, low_top = two_diff(b_top, top)
-    u = (high - high_top) + (low - low_top)
+    rise = (high - high_top) + (low - low_top)
     p = jnp.exp(log_p)
-    mean = classes.sum(p * u)
-    u = u - mean
-    # log(p exp u) straight from b where u is large: a p that underflows then does no harm
-    log_p_top = classes.max(log_p)
-    log_pu = jnp.where(b_here, (jnp.where(b_here, b, 0) - b_top) + (log_p_top - mean), -jnp.inf)
-    small = both & (u <= 1)
-    grown = jnp.where(small, p * jnp.expm1(jnp.where(small, u, 0)), jnp.exp(jnp.where(small, 0, log_pu)) - p)
-    c = jnp.log1p(classes.sum(grown))
-    return u, jnp.where(anchored, c, jnp.inf)
+    mean = classes.sum(p * rise)
+    # log(p exp(rise)) straight from b where that is large: a p that underflows then does no harm
+    log_risen = jnp.where(b_here, (jnp.where(b_here, b, 0) - b_top) + classes.max(log_p), -jnp.inf)
+    small = both & (rise <= 1)
+    grown = jnp.where(small, p * jnp.expm1(jnp.where(small, rise, 0)), jnp.exp(jnp.where(small, 0, log_risen)) - p)
+    return rise, mean, jnp.where(anchored, log1p(classes.sum(grown)), jnp.inf)
