@@ -3,6 +3,7 @@
     from jaxinfo.compat import torch as F
 
 | index or probability targets | F.cross_entropy, F.nll_loss, F.kl_div |
+| the same, from hidden states | F.linear_cross_entropy |
 | binary outcomes | F.binary_cross_entropy, F.binary_cross_entropy_with_logits |
 | numbers | F.gaussian_nll_loss, F.poisson_nll_loss |
 | distributions | F.softmax, F.log_softmax, F.logsumexp |
@@ -21,6 +22,7 @@ from jaxinfo.compat._torch_categorical import kl_div as kl_div
 from jaxinfo.compat._torch_categorical import nll_loss as nll_loss
 from jaxinfo.compat._torch_likelihoods import gaussian_nll_loss as gaussian_nll_loss
 from jaxinfo.compat._torch_likelihoods import poisson_nll_loss as poisson_nll_loss
+from jaxinfo.compat._torch_linear import linear_cross_entropy as linear_cross_entropy
 from jaxinfo.compat._torch_softmax import log_softmax as log_softmax
 from jaxinfo.compat._torch_softmax import logsumexp as logsumexp
 from jaxinfo.compat._torch_softmax import softmax as softmax

@@ -30,9 +30,9 @@ class TwoHeads(NamedTuple):
     def total(self, terms: Terms, count: int, shift: jax.Array | None = None) -> tuple[jax.Array, ...]:
         """Return sums of terms over all classes, without a derivative."""
         heads, levels = jax.lax.stop_gradient((self.heads, self.levels))
-        shift = jnp.zeros_like(levels[0].top) if shift is None else shift
-        heads, fixed, levels, shift = meet(heads, self.fixed, levels, shift)
-        return self._over_shards(sums(terms, count, self.plan, heads, fixed, levels, shift))
+        less = jnp.zeros_like(levels[0].top) if shift is None else shift
+        heads, fixed, levels, less = meet(heads, self.fixed, levels, less)
+        return self._over_shards(sums(terms, count, self.plan, heads, fixed, levels, less))
 
     def total_any(self, terms: Terms, count: int, shift: jax.Array) -> tuple[jax.Array, ...]:
         """Return the same with derivatives of every mode and order."""
@@ -43,7 +43,7 @@ class TwoHeads(NamedTuple):
         """Return `value`, with `slopes(pair, *values)` as its derivative to the logits of both."""
         heads, fixed, known = meet(self.heads, self.fixed, (self.levels, shift, values))
         with reverse_only():
-            nothing = attached(slopes, self.plan, heads, fixed, known)
+            nothing: Any = attached(slopes, self.plan, heads, fixed, known)
         return value + self._over_shards((nothing,))[0]
 
     def settle(self, values: jax.Array) -> jax.Array:

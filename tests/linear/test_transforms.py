@@ -64,7 +64,7 @@ def test_every_mode(ours: Loss, theirs: Loss) -> None:
 
 
 def test_forward_mode_of_reverse_names_the_alternative() -> None:
-    with pytest.raises(TypeError, match='differentiation="any"'):
+    with pytest.raises(TypeError, match='`differentiation` must be "any"'):
         jax.jvp(lambda h: fused(h, KERNEL, "reverse"), (HIDDEN,), (T_HIDDEN,))
 
 
@@ -128,7 +128,7 @@ def test_compiled_temporaries_do_not_grow_with_n_by_v(mode: str, reduction: str)
 
         arrays = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((n, d), (d, v))]
         labels = jax.ShapeDtypeStruct((n,), jnp.int32)
-        memory = jax.jit(jax.grad(loss, (0, 1))).lower(*arrays, labels).compile().memory_analysis()
+        memory: Any = jax.jit(jax.grad(loss, (0, 1))).lower(*arrays, labels).compile().memory_analysis()
         return int(memory.temp_size_in_bytes)
 
     n, v = 2048, 16384
