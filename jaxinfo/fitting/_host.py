@@ -15,12 +15,12 @@ from jaxinfo.fitting._checkpoint import Checkpoint, Saver
 from jaxinfo.fitting._diagnosis import Diagnosis, Physician
 from jaxinfo.fitting._estimate import FitResult
 from jaxinfo.fitting._objective import Loss, Penalty, float_params
-from jaxinfo.fitting._problem import Options, as_inputs
+from jaxinfo.fitting._problem import Inputs, Options, Problem, as_inputs
 from jaxinfo.fitting._progress import Reporter, turns
 from jaxinfo.fitting._restarts import best_of, lane_count, starts
 from jaxinfo.fitting._result import History, Progress, Restart
 from jaxinfo.fitting._run import Runner, compile_loop, run_loop
-from jaxinfo.fitting._state import FitState
+from jaxinfo.fitting._state import FitState, Point
 from jaxinfo.fitting._uncertainty import Likelihood
 
 
@@ -167,11 +167,15 @@ def _result(
     )
 
 
-def _gradient_norm(problem: Any, best: Any) -> float:
+def _gradient_norm(problem: Problem, best: Point) -> float:
     """Return the norm at the best point; minibatches have not computed it over all data."""
     if not problem.method.batch_size:
         return float(best.gradient_norm)
-    return float(jax.jit(lambda p: optax.tree.norm(jax.grad(lambda q: problem.objective(q)[0])(p)))(best.params))
+
+    def norm(params: Any, inputs: Inputs) -> jax.Array:
+        return optax.tree.norm(jax.grad(lambda p: problem.at(inputs).objective(p)[0])(params))
+
+    return float(jax.jit(norm)(best.params, problem.inputs))
 
 
 def _entropy(data: Any, weights: jax.Array | None) -> float | None:

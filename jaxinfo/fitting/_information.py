@@ -24,12 +24,16 @@ class Inverse(NamedTuple):
         rank: number of eigenvalues, after scaling to a unit diagonal, that are not 0 within rounding.
         condition: largest of these over the smallest, in absolute value.
         lowest: the smallest eigenvalue of them, negative where the matrix is indefinite.
+        free: columns that span the directions it maps to 0, of length 1 after scaling to a unit diagonal.
+        diagonal: that of the matrix.
     """
 
     matrix: jax.Array
     rank: jax.Array
     condition: jax.Array
     lowest: jax.Array
+    free: jax.Array
+    diagonal: jax.Array
 
 
 def pseudo_inverse(matrix: jax.Array) -> Inverse:
@@ -59,6 +63,8 @@ def pseudo_inverse(matrix: jax.Array) -> Inverse:
         jnp.sum(~free),
         jnp.max(size, initial=0) / least,
         jnp.min(jnp.where(free, jnp.inf, values), initial=jnp.inf),
+        directions,
+        diagonal,
     )
 
 

@@ -53,19 +53,25 @@ def minimize(
 
     def solve(_: Any, params: Any) -> tuple[Any, FitState]:
         final = advance(problem, start(problem, params), problem.max_steps)
-        return final.best.params, final
+        return final.best.params, jax.tree.map(_as_float, final)
 
     def gradient(params: Any) -> Any:
         return jax.grad(lambda p: problem.objective(p)[0])(params)
 
     # custom_root sees what the objective closes over, which a custom derivative rule of ours could not
     found, final = jax.lax.custom_root(gradient, params, solve, symmetric_solve, has_aux=True)
-    final = jax.tree.map(_without_derivative, final)
+    final = jax.tree.map(_from_float, final, jax.eval_shape(lambda p: start(problem, p), params))
     value, parts = problem.objective(found)
     tried = jnp.isfinite(final.best.value)  # a fit without one finite point has no best value
     value = jnp.where(tried, value, final.best.value)
     return found, final._replace(best=final.best._replace(params=found, value=value, parts=parts))
 
 
-def _without_derivative(leaf: jax.Array) -> jax.Array:
-    return jax.lax.stop_gradient(leaf) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf
+def _as_float(leaf: jax.Array) -> jax.Array:
+    """Return an integer's bits as a float: custom_root gives integers a derivative that JAX then refuses."""
+    return leaf if jnp.issubdtype(leaf.dtype, jnp.floating) else jax.lax.bitcast_convert_type(leaf, jnp.float32)
+
+
+def _from_float(leaf: Any, like: jax.ShapeDtypeStruct) -> jax.Array:
+    leaf = jax.lax.stop_gradient(jnp.asarray(leaf))
+    return leaf if leaf.dtype == like.dtype else jax.lax.bitcast_convert_type(leaf, like.dtype)

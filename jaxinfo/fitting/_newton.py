@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxinfo.fitting._line_search import NewtonState, damped_step, initial_state
 
+_ROUNDING = 8  # eps, below which a slope along a direction without curvature is none
 _COLUMNS_AT_ONCE = 64  # Hessian columns formed together: bounds the memory at 64 tangents of the data
 
 
@@ -70,5 +71,10 @@ def newton_step(hessian: jax.Array, gradient: jax.Array) -> jax.Array:
     values, vectors = jnp.linalg.eigh(scale[:, None] * hessian * scale[None, :])
     largest = jnp.max(jnp.abs(values), initial=0)
     floor = jnp.where(largest > 0, largest, 1) * gradient.size * jnp.finfo(gradient.dtype).eps
-    inner = (vectors.T @ (scale * gradient)) / jnp.maximum(jnp.abs(values), floor)
+    along = vectors.T @ (scale * gradient)
+    # a slope of a few eps, in units of standard errors, is rounding: it would push a free direction far
+    along = jnp.where(
+        (jnp.abs(values) <= floor) & (jnp.abs(along) <= _ROUNDING * jnp.finfo(gradient.dtype).eps), 0, along
+    )
+    inner = along / jnp.maximum(jnp.abs(values), floor)
     return -scale * (vectors @ inner)

@@ -86,12 +86,29 @@ def as_inputs(params: Any, data: Any, weights: ArrayLike | None, validation: Any
         weights = jnp.asarray(weights)
         if not jnp.issubdtype(weights.dtype, jnp.floating):
             weights = weights.astype(jnp.result_type(*map(jnp.result_type, jax.tree.leaves(params)[:1])))
+        data = _fill(data, weights)
     key = jax.random.key(0) if key is None else key
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         if key.dtype != jnp.uint32:
             raise TypeError(f"`key` must be a random key, such as jax.random.key(0), got dtype {key.dtype}.")
         key = jax.random.wrap_key_data(key)
     return Inputs(data, weights, validation, key)  # pyright: ignore[reportArgumentType]
+
+
+@jax.jit
+def _fill(data: Any, weights: jax.Array) -> Any:
+    """Return `data` with what is not finite in a row of weight 0 replaced: 0 times nan is a nan in the gradient."""
+    first = jnp.argmax(weights.ravel() != 0)
+
+    def fill(leaf: Any) -> jax.Array:
+        leaf = jnp.asarray(leaf)
+        rows = weights.ndim == 1 and leaf.shape[:1] == weights.shape and jnp.issubdtype(leaf.dtype, jnp.floating)
+        if not rows or leaf.shape[0] == 0:
+            return leaf
+        unused = jnp.reshape(weights == 0, (-1,) + (1,) * (leaf.ndim - 1))
+        return jnp.where(unused & ~jnp.isfinite(leaf), leaf[first][None], leaf)
+
+    return jax.tree.map(fill, data)
 
 
 def make_problem(loss: Loss, params: Any, inputs: Inputs, options: Options) -> Problem:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxinfo.fitting._result import Progress, Reason
@@ -20,7 +21,8 @@ class Reporter:
     def __init__(self, progress: Callable[[Progress], object] | bool | None, max_steps: int, tolerance: float) -> None:
         """Choose how to tell: `fit` explains `progress`."""
         self._tell = progress if callable(progress) else None
-        self._display = _Display(0.0 if progress is True else _QUIET_SECONDS) if progress in (True, None) else None
+        shown = progress in (True, None) and jax.process_index() == 0
+        self._display = _Display(0.0 if progress is True else _QUIET_SECONDS) if shown else None
         self._max_steps, self._tolerance = max_steps, tolerance
         self._seen = 0
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxinfo.fitting._checkpoint import Saver
@@ -36,17 +37,16 @@ class Runner(NamedTuple):
 def compile_loop(loss: Loss, params: Any, inputs: Inputs, options: Options) -> Runner:
     """Check the fit and compile its loop; sharded data bring their mesh, over which the rest is replicated."""
     began = time.perf_counter()
-    problem = make_problem(loss, params, inputs, options)
     replicated = _replicated(inputs)
 
     def place(tree: Any) -> Any:
         if replicated is None:
             return tree
-        return jax.tree.map(lambda leaf: leaf if _on_mesh(leaf) else jax.device_put(leaf, replicated), tree)
+        everywhere = replicated
+        return jax.tree.map(lambda leaf: leaf if _on_mesh(leaf) else _copy(leaf, everywhere), tree)
 
-    inputs = place(inputs)
-    # once compiled the program takes device arrays only: a first step away from NumPy costs nothing
-    inputs = jax.tree.map(jnp.asarray, inputs)
+    inputs = jax.tree.map(jnp.asarray, place(inputs))  # the compiled program takes arrays of the device only
+    problem = make_problem(loss, params, inputs, options)
     first = place(start(problem, params))
     step = jax.jit(partial(_advance, problem), out_shardings=replicated)
     run = step.lower(first, inputs, 0).compile()
@@ -69,6 +69,16 @@ def _replicated(inputs: Inputs) -> NamedSharding | None:
         if _on_mesh(leaf):
             return NamedSharding(leaf.sharding.mesh, PartitionSpec())
     return None
+
+
+def _copy(leaf: Any, everywhere: NamedSharding) -> jax.Array:
+    """Return `leaf` on every device of the mesh; each process holds the same values and puts them on its own."""
+    if everywhere.is_fully_addressable:
+        return jax.device_put(leaf, everywhere)
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_copy(jax.random.key_data(leaf), everywhere), impl=jax.random.key_impl(leaf))
+    value = np.asarray(leaf)
+    return jax.make_array_from_callback(value.shape, everywhere, lambda index: value[index])
 
 
 def run_loop(

@@ -130,6 +130,9 @@ class Uncertainty:
             if shapes != wanted or jax.tree.structure(of) != jax.tree.structure(self._params):
                 raise ValueError(f"`of` must be a function, or have the leaves' shapes {wanted}, got {shapes}.")
 
+        if self.size <= EXACT_UP_TO:
+            return self._small_contrast(of, kind)
+
         def measure(params: Any, data: Any, weights: jax.Array | None) -> tuple[jax.Array, ...]:
             if callable(of):
                 value, coefficients = jax.value_and_grad(of)(params)
@@ -142,6 +145,22 @@ class Uncertainty:
         value, variance, residual = map(float, self._run(measure))
         solved = residual <= 1e4 * float(jnp.finfo(self._flat.dtype).eps) ** 0.75 and variance >= 0
         return value, variance**0.5 if solved else float("nan")
+
+    def _small_contrast(self, of: Callable[[Any], jax.Array] | Any, kind: str) -> tuple[float, float]:
+        """Return the same from the matrix."""
+        with self._precision():
+            if callable(of):
+                value, slope = jax.value_and_grad(of)(self._params)
+            else:
+                slope = jax.tree.map(lambda c, p: jnp.asarray(c, p.dtype), of, self._params)
+                value = sum(jnp.vdot(c, p) for c, p in _pairs(slope, self._params))
+            a = np.asarray(ravel_pytree(slope)[0], np.float64)
+        units = np.sqrt(np.abs(np.asarray(self._inverse.diagonal, np.float64)))
+        free = np.asarray(self._inverse.free, np.float64)
+        share = np.abs(free.T @ a) / max(np.linalg.norm(a / np.where(units > 0, units, 1)), 1e-300)
+        variance = float(a @ self.covariance(kind).astype(np.float64) @ a)
+        determined = np.all(share <= float(jnp.finfo(self._flat.dtype).eps) ** 0.5) and variance >= 0
+        return float(value), variance**0.5 if determined else float("nan")
 
     def _variance(self, a: Any, kind: str, params: Any, data: Any, weights: jax.Array | None) -> tuple[Any, Any]:
         """Return a^T C a without C: one system solved by conjugate gradients, and its relative residual."""

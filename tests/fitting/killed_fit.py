@@ -1,4 +1,4 @@
-"""A fit to be killed: `python -m tests.fitting.killed_fit DIRECTORY` saves as it goes and prints a digest of its bits."""
+"""`python -m tests.fitting.killed_fit DIRECTORY`: a fit to be killed, which saves and prints a digest of its bits."""
 
 import hashlib
 import sys

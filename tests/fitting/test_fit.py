@@ -10,7 +10,7 @@ import pytest
 
 import jaxinfo
 from jaxinfo import datasets
-from jaxinfo.fitting import FitResult, Progress, Reason, fit, minimize
+from jaxinfo.fitting import FitResult, Progress, Reason, fit
 from tests.fitting.problems import newton_oracle, overlapping, regression
 
 METHODS = ("newton", "newton_cg", "lbfgs")
@@ -136,25 +136,14 @@ def test_two_runs_are_the_same() -> None:
     jax.tree.map(np.testing.assert_array_equal, first.params, second.params)
 
 
-def test_core_runs_under_jit_and_vmap() -> None:
-    x, y = overlapping()
-    problem = regression(x, y, 0.3)
-    start = {"w": jax.random.normal(jax.random.key(0), (3, 3, 3)), "b": jnp.zeros((3, 3))}
-
-    def core(params: dict) -> tuple:
-        params, state = minimize(problem.loss, params, problem.data, penalty=problem.penalty)
-        return params, state.best.value, state.reason
-
-    _, values, reasons = jax.jit(jax.vmap(core))(start)
-    np.testing.assert_allclose(values, newton_oracle(x, y, 0.3), rtol=1e-12)
-    np.testing.assert_array_equal(reasons, Reason.CONVERGED)
-
-
 @pytest.mark.usefixtures("own_errors")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "nelder_mead"}, "`method` must be 'auto', 'newton', 'newton_cg', 'lbfgs' or 'minibatch', got 'nelder_mead'."),
+        (
+            {"method": "nelder_mead"},
+            "'newton_cg', 'lbfgs' or 'minibatch', got 'nelder_mead'.",
+        ),
         ({"method": "newton", "optimizer": optax.sgd(1.0)}, "`method` must be 'auto' where `optimizer` is given"),
         ({"max_steps": -1}, "`max_steps` must be an integer of at least 0, got -1."),
         ({"tolerance": -1.0}, "`tolerance` must be a number of nats, at least 0, got -1.0."),
