@@ -86,11 +86,18 @@ def paste(whole: Any, part: Any, start: Any) -> Any:
         return None
     part = part.astype(whole.dtype)
     if whole.dtype.itemsize != 2:
-        return jax.lax.dynamic_update_slice_in_dim(whole, part, start, whole.ndim - 1)
-    # As bits: XLA's CPU backend would convert the whole array to float32 and back to update it.
-    bits, part = (jax.lax.bitcast_convert_type(a, jnp.uint16) for a in (whole, part))
-    bits = jax.lax.dynamic_update_slice_in_dim(bits, part, start, whole.ndim - 1)
-    return jax.lax.bitcast_convert_type(bits, whole.dtype)
+        return _written(whole, part, start)
+    return jax.lax.platform_dependent(whole, part, jnp.asarray(start), cpu=_written_as_bits, default=_written)
+
+
+def _written(whole: jax.Array, part: jax.Array, start: Any) -> jax.Array:
+    return jax.lax.dynamic_update_slice_in_dim(whole, part, start, whole.ndim - 1)
+
+
+def _written_as_bits(whole: jax.Array, part: jax.Array, start: Any) -> jax.Array:
+    """XLA's CPU backend would convert the whole of a half-precision array to float32 and back to update it."""
+    bits = (jax.lax.bitcast_convert_type(a, jnp.uint16) for a in (whole, part))
+    return jax.lax.bitcast_convert_type(_written(*bits, start), whole.dtype)
 
 
 def fold(body: Callable[[Carry, Any, int], Carry], carry: Carry, classes: int, size: int) -> Carry:

@@ -1,0 +1,66 @@
+"""The page that bench_linear.py writes: every figure of it is from the run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness import Measurement, Row
+
+MIB = 2**20
+
+
+def table(environment: Mapping[str, Any], rows: Sequence[Row]) -> str:
+    """Return the page."""
+    versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items() if v)
+    lines = [
+        "# Cross-entropy from hidden states: time and memory",
+        "",
+        "Written by `python benchmarks/bench_linear.py --markdown docs/linear_benchmarks.md`; not to be edited.",
+        "",
+        f"{environment['cores']} cores of {environment['processor']}, Python {environment['python']}, {versions}.",
+        "Value and both gradients of the mean loss. All candidates of a row run interleaved; ratios are medians over",
+        "the rounds, with quartiles. Temporaries are those of the compiled program, beside arguments and results.",
+        "Errors are relative to float64, of a gradient the worst row.",
+    ]
+    for growth, title in ((0, "Two output heads"), (1, "As tokens and classes double")):
+        some = [row for row in rows if row.case["growth"] == growth]
+        if some:
+            lines += ["", f"## {title}", "", _HEAD, _RULE]
+            lines += [_line(row, m) for row in some for m in row.measurements]
+    if "pod" in environment:
+        lines += ["", "## Compiled for a pod of 256 TPU chips", "", *_pod(environment["pod"])]
+    return "\n".join(lines) + "\n"
+
+
+_COLUMNS = (
+    *("N x D x V", "dtype", "", "runs", "median s"),
+    *("to optax, dense", "to torch, dense", "to torch, chunked", "to tokamax"),
+    *("temporaries MiB", "value, eps", "to kernel"),
+)
+_HEAD = f"| {' | '.join(_COLUMNS)} |"
+_RULE = "|---" * len(_COLUMNS) + "|"
+
+
+def _line(row: Row, m: Measurement) -> str:
+    ratios = {r.peer: f"{r.median:.2f} ({r.low:.2f} to {r.high:.2f})" for r in m.ratios if r.peer != m.name}
+    peers = ("optax, dense", "torch, dense", "torch, chunked", "tokamax, chunked")
+    cells = (
+        "{n} x {d} x {v}".format(**row.case),
+        row.case["dtype"],
+        m.name,
+        m.runs,
+        f"{m.median:.2f}",
+        *(ratios.get(peer, "") for peer in peers),
+        "" if m.temp_bytes is None else f"{m.temp_bytes / MIB:.0f}",
+        f"{m.errors['value']:.1f}",
+        f"{m.errors['to kernel']:.1e}",
+    )
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _pod(pod: Mapping[str, Any]) -> list[str]:
+    counts = ", ".join(f"{k} {v}" for k, v in pod["collectives"].items())
+    return [
+        "{topology}, data {data} x model {model}, N {n:,}, D {d:,}, V {v:,}, bfloat16.".format(**pod),
+        f"Per chip: {pod['temp_bytes'] / MIB:.0f} MiB of temporaries beside {pod['argument_bytes'] / MIB:.0f} MiB of "
+        f"arguments and {pod['output_bytes'] / MIB:.0f} MiB of gradients. Collectives: {counts}.",
+    ]
