@@ -1,7 +1,6 @@
 """`jaxinfo fit`: load, fit, report."""
 
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,9 +8,12 @@ import jax
 
 from jaxinfo import datasets
 from jaxinfo.cli._files import check_plot, check_writable, write
-from jaxinfo.fitting import fit
+from jaxinfo.cli._fit_options import FitOptions, check_options, outcome, split
+from jaxinfo.fitting import FitResult, fit
+from jaxinfo.fitting._families import FAMILIES, regression
 from jaxinfo.fitting._models import Model, check_gradient, measure, softmax_regression, unigram
-from jaxinfo.fitting._report import Report, draw, progress_line
+from jaxinfo.fitting._report import Report, as_family_json, draw, progress_line
+from jaxinfo.fitting._uncertainty import KINDS
 
 if TYPE_CHECKING:
     import typer
@@ -25,16 +27,28 @@ def register(app: "typer.Typer") -> None:
     @app.command("fit")
     def fit_command(
         dataset: Annotated[str, typer.Argument(help=" | ".join(datasets.NAMES) + " | FILE.csv")],
-        target: Annotated[str | None, typer.Option(help="Column of FILE.csv that holds the classes.")] = None,
+        target: Annotated[str | None, typer.Option(help="Column of FILE.csv that holds the outcome.")] = None,
+        family: Annotated[str, typer.Option(help=" | ".join(FAMILIES) + ": of the outcome.")] = FAMILIES[0],
         l2: Annotated[float, typer.Option(help="Penalty L2 ||W||^2 / 2 on the weights; sotu has none.")] = 1.0,
+        method: Annotated[str, typer.Option(help="auto | newton | newton_cg | lbfgs | minibatch")] = "auto",
+        restarts: Annotated[int, typer.Option(help="Fits from so many starting points; the best is kept.")] = 1,
+        validation: Annotated[float, typer.Option(help="Share of the rows held out to stop early by.")] = 0.0,
+        checkpoint: Annotated[Path | None, typer.Option(help="Save the fit in this directory.")] = None,
+        resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+        errors: Annotated[
+            str | None, typer.Option("--standard-errors", help=" | ".join(KINDS) + ": add a table of coefficients.")
+        ] = None,
         json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
         plot_file: Annotated[Path | None, typer.Option("--plot", help="Draw the fit into this file.")] = None,
     ) -> None:
-        """Fit a model by maximum likelihood: softmax regression, or for sotu the distribution of the words."""
-        run_fit(dataset, target=target, l2=l2, json_file=json_file, plot_file=plot_file)
+        """Fit a regression by maximum likelihood, or for sotu the distribution of the words."""
+        options = FitOptions(family, l2, method, restarts, validation, checkpoint, resume, errors)
+        run_fit(dataset, target=target, options=options, json_file=json_file, plot_file=plot_file)
 
 
-def run_fit(dataset: str, *, target: str | None, l2: float, json_file: Path | None, plot_file: Path | None) -> None:
+def run_fit(
+    dataset: str, *, target: str | None, options: FitOptions, json_file: Path | None, plot_file: Path | None
+) -> None:
     """Load, fit, report.
 
     Raises:
@@ -43,8 +57,7 @@ def run_fit(dataset: str, *, target: str | None, l2: float, json_file: Path | No
     """
     from rich.console import Console
 
-    if not (math.isfinite(l2) and l2 >= 0):
-        raise datasets.DataError(f"--l2 must be a finite number of at least 0, got {l2:g}.")
+    check_options(options)
     check_writable(json_file, "--json")
     check_writable(plot_file, "--plot")
     if plot_file is not None:
@@ -52,17 +65,31 @@ def run_fit(dataset: str, *, target: str | None, l2: float, json_file: Path | No
     data = datasets.load(dataset, target=target)
     console = Console(highlight=False)
     with jax.enable_x64(True):
-        report = _fit(data, l2, console)
-        _print(report, console)
+        if options.family == "categorical":
+            report = _fit(data, options, console)
+            _print(report, console)
+            figures, result, picture = report.as_json(), report.result, lambda file: draw(report, file)
+        else:
+            result = _fit_family(data, options, console)
+            figures = as_family_json(data.name, options.family, result)
+            picture = lambda file: result.plot().savefig(file, dpi=150)  # noqa: E731
+        if options.errors is not None:
+            _print_coefficients(result, options.errors, console)
+            figures |= {"standard_errors": result.to_dict()["standard_errors"], "family": options.family}
         if json_file is not None:
-            write(json_file, "--json", lambda file: file.write_text(json.dumps(report.as_json(), indent=2) + "\n"))
+            write(json_file, "--json", lambda file: file.write_text(json.dumps(figures, indent=2) + "\n"))
         if plot_file is not None:
-            write(plot_file, "--plot", lambda file: draw(report, file))
+            write(plot_file, "--plot", picture)
 
 
-def _fit(data: datasets.Classification | datasets.Counts, l2: float, console: "Console") -> Report:
+def _fit(data: datasets.Classification | datasets.Counts, options: FitOptions, console: "Console") -> Report:
     """Fit with a line for each step; on a terminal a spinner says that work goes on."""
-    model = _model(data, l2)
+    held_out = None
+    if options.validation:
+        if isinstance(data, datasets.Counts):
+            raise datasets.DataError(f"--validation holds out rows: {data.name} is a text, counted as a whole.")
+        data, held_out = split(data, options.validation)
+    model = _model(data, options.l2)
     entropy = measure(model, model.params).entropy
     console.print(
         f"{data.name}: {model.examples:,} examples, {model.counts.shape[1]:,} classes, "
@@ -76,17 +103,44 @@ def _fit(data: datasets.Classification | datasets.Counts, l2: float, console: "C
             model.data,
             weights=model.weights,
             penalty=model.penalty,
+            validation=held_out,
             progress=lambda step: console.print(progress_line(model, entropy, step), soft_wrap=True),
+            **options.for_fit(),
         )
         measures = measure(model, result.params)
         gradient = check_gradient(model, result.params)
-    return Report(data.name, model, l2, result, measures, gradient)
+    return Report(data.name, model, options.l2, result, measures, gradient)
 
 
 def _model(data: datasets.Classification | datasets.Counts, l2: float) -> Model:
     if isinstance(data, datasets.Counts):
         return unigram(data.counts)
     return softmax_regression(datasets.standardise(data.features), data.labels, len(data.class_names), l2)
+
+
+def _fit_family(data: datasets.Classification | datasets.Counts, options: FitOptions, console: "Console") -> FitResult:
+    if isinstance(data, datasets.Counts):
+        raise datasets.DataError(f"--family {options.family} is for features and an outcome: {data.name} is a text.")
+    held_out = None
+    numbers = outcome(data, options.family)
+    if options.validation:
+        data, held_out = split(data, options.validation, numbers)
+        numbers = outcome(data, options.family)
+    try:
+        model = regression(options.family, datasets.standardise(data.features), numbers, options.l2)
+    except ValueError as error:
+        raise datasets.DataError(f"The outcome of --family {options.family} {error}.") from error
+    console.print(f"{data.name}: {len(numbers):,} examples, family {options.family}.", soft_wrap=True)
+    with console.status("compiling and fitting"):
+        result = fit(
+            model.loss, model.params, model.data, penalty=model.penalty, validation=held_out, **options.for_fit()
+        )
+    _print_coefficients(result, options.errors or "observed", console)
+    return result
+
+
+def _print_coefficients(result: FitResult, kind: str, console: "Console") -> None:
+    console.print(result.summary(kind), soft_wrap=True, markup=False)
 
 
 def _print(report: Report, console: "Console") -> None:

@@ -83,6 +83,24 @@ class Report(NamedTuple):
         )
 
 
+def as_family_json(dataset: str, family: str, result: FitResult) -> dict[str, Any]:
+    """Return the figures of a regression of another family by the same names; what it does not have is null."""
+    figures = result.to_dict()
+    shared = "objective log_likelihood cross_entropy reason steps compile_seconds run_seconds".split()
+    return {
+        "dataset": dataset,
+        "family": family,
+        "examples": round(result.observations),
+        "classes": None,
+        "parameters": result.parameters,
+        **{name: figures[name] for name in shared},
+        "entropy": None,
+        "kl": None,
+        "accuracy": None,
+        **{name: figures[name] for name in ("params", "standard_errors", "aic", "bic")},
+    }
+
+
 def _nats_and_bits(nats: float) -> str:
     return f"{nats:.8g} nats   {nats / math.log(2):.8g} bits"
 
