@@ -11,14 +11,14 @@ import numpy as np
 
 from jaxinfo.verify._exact import AS_IS, Exact
 from jaxinfo.verify._floats import float64
-from jaxinfo.verify._jaxprs import rewritten
+from jaxinfo.verify._jaxprs import count_elements, rewritten
 from jaxinfo.verify._oracle import Derivative, Line, differentiate, glance
 from jaxinfo.verify._rules import Perturb
 from jaxinfo.verify._vectors import Vector, join, split
 
 NOISE = 2.0**-24  # small enough for its effect to be linear, so that one run serves every precision
 _SAMPLES = 3
-_SMALL = 20_000
+_LIGHT = 20_000  # numbers in all intermediate results
 _HASTY: Any = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
@@ -32,9 +32,13 @@ class Engine:
     counter: list[int] = dataclasses.field(default_factory=lambda: [0])
 
     def _jit(self, f: Any) -> Any:
-        """Compile: what is small runs a few hundred times at most, and is compiled without optimising."""
-        small = sum(x.size for x in self.xs) + self.mask.size < _SMALL
-        return jax.jit(f, compiler_options=_HASTY if small and jax.default_backend() == "cpu" else None)
+        """Compile: what computes little runs a few hundred times at most, and is compiled without optimising."""
+        return jax.jit(f, compiler_options=_HASTY if self._light and jax.default_backend() == "cpu" else None)
+
+    @cached_property
+    def _light(self) -> bool:
+        with float64():
+            return count_elements(jax.make_jaxpr(self.exact.value)(self._points)) < _LIGHT
 
     @cached_property
     def _line(self) -> Any:

@@ -4,6 +4,7 @@ A traced program is a jaxpr. `evaluate` walks it and lets a `Rule` decide what e
 inlined, and the bodies of scan, while and cond are rewritten and bound again.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -99,6 +100,27 @@ def primitives(closed: Any) -> set[str]:
 
     walk(closed.jaxpr)
     return found
+
+
+def count_operations(closed: Any) -> int:
+    """Return the number of operations in a program, those of its inner programs included."""
+
+    def count(jaxpr: Any) -> int:
+        return sum(1 + sum(count(inner) for inner in _jaxprs_in(eqn.params)) for eqn in jaxpr.eqns)
+
+    return count(closed.jaxpr)
+
+
+def count_elements(closed: Any) -> int:
+    """Return how many numbers the operations of a program take and give, a loop's body counted once."""
+
+    def count(jaxpr: Any) -> int:
+        shapes = [getattr(v.aval, "shape", ()) for e in jaxpr.eqns for v in (*e.invars, *e.outvars)]
+        return sum(math.prod(shape) for shape in shapes) + sum(
+            count(inner) for e in jaxpr.eqns for inner in _jaxprs_in(e.params)
+        )
+
+    return count(closed.jaxpr)
 
 
 def bind(eqn: jex.JaxprEqn, operands: list[Any], params: dict[str, Any]) -> list[Any]:
