@@ -53,7 +53,7 @@ def test_cross_entropy(given: dict[str, Any], error: type[Exception], said: str)
 def test_divergences(divergence: Any) -> None:
     with pytest.raises(ValueError, match="`q_kernel` must have as many classes as `p_kernel`"):
         divergence(H, K, H, K[:, :4])
-    with pytest.raises(ValueError, match="`q_hidden` must have shape .*`p_hidden`"):
+    with pytest.raises(ValueError, match=r"`q_hidden` must have shape .*`p_hidden`"):
         divergence(H, K, H[:2], K)
     with pytest.raises(ValueError, match=r"`p_kernel` must have shape \(2, V\).*`p_hidden`"):
         divergence(H, K[:1], H, K)
