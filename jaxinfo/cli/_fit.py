@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import jax
 
 from jaxinfo import datasets
+from jaxinfo.cli._bigram import run_bigram
 from jaxinfo.cli._files import check_plot, check_writable, write
 from jaxinfo.cli._fit_options import FitOptions, check_options, outcome, split
 from jaxinfo.fitting import FitResult, fit
@@ -28,6 +29,7 @@ def register(app: "typer.Typer") -> None:
     def fit_command(
         dataset: Annotated[str, typer.Argument(help=" | ".join(datasets.NAMES) + " | FILE.csv")],
         target: Annotated[str | None, typer.Option(help="Column of FILE.csv that holds the outcome.")] = None,
+        model: Annotated[str, typer.Option(help="auto | bigram: for sotu, each word from the one before.")] = "auto",
         family: Annotated[str, typer.Option(help=" | ".join(FAMILIES) + ": of the outcome.")] = FAMILIES[0],
         l2: Annotated[float, typer.Option(help="Penalty L2 ||W||^2 / 2 on the weights; sotu has none.")] = 1.0,
         method: Annotated[str, typer.Option(help="auto | newton | newton_cg | lbfgs | minibatch")] = "auto",
@@ -42,6 +44,11 @@ def register(app: "typer.Typer") -> None:
         plot_file: Annotated[Path | None, typer.Option("--plot", help="Draw the fit into this file.")] = None,
     ) -> None:
         """Fit a regression by maximum likelihood, or for sotu the distribution of the words."""
+        if model == "bigram":
+            run_bigram(dataset, json_file)
+            return
+        if model != "auto":
+            raise datasets.DataError(f"--model must be auto or bigram, got {model!r}.")
         options = FitOptions(family, l2, method, restarts, validation, checkpoint, resume, errors)
         run_fit(dataset, target=target, options=options, json_file=json_file, plot_file=plot_file)
 
