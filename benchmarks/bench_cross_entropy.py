@@ -112,7 +112,9 @@ def candidates(case: Case, first: jax.Array, second: jax.Array) -> list[Candidat
     ]
     torch = import_torch()
     if torch is not None:
-        found.append(_torch_candidate(torch, function, backward, first, second))
+        a, b = torch.from_dlpack(first), torch.from_dlpack(second)
+        leaves = (a,) if function == "softmax_cross_entropy" else (a, b)
+        found.append(torch_candidate(torch, _torch_loss(torch, case, a, b), leaves, backward=backward))
     return found
 
 
@@ -173,31 +175,18 @@ def import_torch() -> Any:
     return torch
 
 
-def _torch_candidate(torch: Any, function: str, backward: bool, first: jax.Array, second: jax.Array) -> Candidate:
-    """Return torch on the same memory. It compiles nothing; its temporaries are not known."""
-    functional = torch.nn.functional
-    labelled = function == "softmax_cross_entropy"
-    a, b = torch.from_dlpack(first), torch.from_dlpack(second)
-    b = b.long() if labelled else b
-    leaves = (a,) if labelled else (a, b)
+def torch_candidate(torch: Any, loss: Callable[[], Any], leaves: Sequence[Any], *, backward: bool) -> Candidate:
+    """Return torch's `loss`, or its mean with the gradients to `leaves`. It compiles nothing."""
     everywhere = available_cores()
-
-    def loss(reduction: str) -> Any:
-        if labelled:
-            return functional.cross_entropy(a, b, reduction=reduction)
-        log_p, log_q = functional.log_softmax(a, -1), functional.log_softmax(b, -1)
-        if reduction == "mean":
-            return functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
-        return functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)
 
     def forward() -> tuple:
         with torch.no_grad():
-            return (_Result(loss("none")),)
+            return (_Result(loss()),)
 
     def forward_backward() -> tuple:
         for leaf in leaves:
             leaf.requires_grad_()
-        value = loss("mean")
+        value = loss().mean()
         return tuple(_Result(t) for t in (value.detach(), *torch.autograd.grad(value, leaves)))
 
     def run() -> tuple:
@@ -210,6 +199,22 @@ def _torch_candidate(torch: Any, function: str, backward: bool, first: jax.Array
     return Candidate("torch", run)
 
 
+def _torch_loss(torch: Any, case: Case, a: Any, b: Any) -> Callable[[], Any]:
+    """Return torch's loss of the case in its fastest form: it has one that takes the mean itself."""
+    functional, mean = torch.nn.functional, case["direction"] != "forward"
+    if case["function"] == "softmax_cross_entropy":
+        b = b.long()
+        return lambda: functional.cross_entropy(a, b, reduction="mean" if mean else "none")
+
+    def divergence() -> Any:
+        log_p, log_q = functional.log_softmax(a, -1), functional.log_softmax(b, -1)
+        if mean:
+            return functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+        return functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)
+
+    return divergence
+
+
 class _Result:
     """A torch tensor whose conversion to NumPy happens when asked for, not inside the timed run."""
 
@@ -220,14 +225,15 @@ class _Result:
         return self.tensor.float().numpy()
 
 
-def run(selected: Sequence[Case], seconds: float) -> list[Row]:
+def run(selected: Sequence[Case], seconds: float, measure_one: Callable[[Case, float], Row] | None = None) -> list[Row]:
     """Measure and print each case; ctrl-C ends the list early."""
+    measure_one = measure_one or measure_case
     rows: list[Row] = []
     start = time.perf_counter()
     try:
         for i, case in enumerate(selected):
             progress(f"[{i + 1}/{len(selected)}, {time.perf_counter() - start:.0f} s] {label(case)}")
-            rows.append(measure_case(case, seconds))
+            rows.append(measure_one(case, seconds))
             progress("")
             print(format_row(rows[-1]), flush=True)
     except KeyboardInterrupt:
@@ -246,7 +252,7 @@ def measure_case(case: Case, seconds: float) -> Row:
 
 def format_row(row: Row) -> str:
     """Return the row as a small table, ratios to the faster of the peers first."""
-    peer = row.faster_of(PEERS)
+    peer = row.faster_of(PEERS) if any(m.name in PEERS for m in row.measurements) else row["jax.nn"]
     lines = [f"{label(row.case)}   (ratios to {peer.name})"]
     for m in row.measurements:
         r = next(r for r in m.ratios if r.peer == peer.name)
@@ -260,25 +266,29 @@ def format_row(row: Row) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser(
-        description="Time softmax_cross_entropy and kl_divergence beside optax, jax.nn and torch."
-    )
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    cases: Callable[..., Iterator[Case]] = cases,
+    shapes: Sequence[tuple[int, int]] = SHAPES,
+    measure_one: Callable[[Case, float], Row] | None = None,
+    description: str = "Time softmax_cross_entropy and kl_divergence beside optax, jax.nn and torch.",
+) -> int:
+    """Run a benchmark from the command line: this one unless told another's cases and how to measure one."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="smallest shape only, about a second per row")
     parser.add_argument("--filter", default="", help="only rows whose line holds all these words")
     parser.add_argument("--json", type=Path, help="write the results there")
     options = parser.parse_args(arguments)
     words = options.filter.split()
-    shapes = SHAPES[:1] if options.quick else SHAPES
-    selected = [case for case in cases(shapes) if all(word in label(case) for word in words)]
+    selected = [c for c in cases(shapes[:1] if options.quick else shapes) if all(word in label(c) for word in words)]
     if not selected:
         parser.error(f"no row holds all of `--filter` {options.filter!r}; a row reads: {label(next(cases()))}")
     if import_torch() is None:
         print("torch is not installed and left out (pip install torch==2.13.0)")
     where = environment(("optax", "torch"))
     print(", ".join(f"{k} {v}" for k, v in where.items()))
-    rows = run(selected, seconds=1.0 if options.quick else 5.0)
+    rows = run(selected, 1.0 if options.quick else 5.0, measure_one)
     if options.json and rows:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(to_json(where, rows) + "\n")

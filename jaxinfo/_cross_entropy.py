@@ -4,6 +4,7 @@ Every option adds weight to a term: a label, a distribution over the classes, th
 One rule for their sum keeps one array of the logits' size for backward, whatever the options.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -13,8 +14,10 @@ from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
 from jaxinfo._classes import Classes
+from jaxinfo._exact import exp_from, expm1
 from jaxinfo._logratio import refined_probs
 from jaxinfo._normalise import LogSum, attach_logsumexp, attach_probs, log_probs, surprise
+from jaxinfo._platform import LARGEST, arithmetic_first, within
 
 
 class Terms(NamedTuple):
@@ -24,12 +27,14 @@ class Terms(NamedTuple):
         labels: the class of each row, -1 for one that does not exist.
         label_weight: multiplies -log p of the label.
         mass: multiplies -log p of each class.
+        spread: the same mass for each finite class, their sum given.
         z_loss: multiplies the squared log-normaliser.
     """
 
     labels: jax.Array | None = None
     label_weight: jax.Array | None = None
     mass: jax.Array | None = None
+    spread: jax.Array | None = None
     z_loss: jax.Array | None = None
 
 
@@ -45,10 +50,13 @@ def label_terms(
     weight = None if weights is None else classes.pick_weight(weights, labels, x)
     if not acts(smoothing):
         return Terms(labels, weight)
-    shares = _shares(x, smoothing, classes)
     rest = jnp.asarray(1 - smoothing, x.dtype)
-    weight = jnp.broadcast_to(rest, labels.shape) if weight is None else rest * weight
-    return Terms(labels, weight, shares if weights is None else weights * shares)
+    if weight is None or weights is None:
+        rows = labels.shape
+        return Terms(
+            labels, jnp.broadcast_to(rest, rows), spread=jnp.broadcast_to(jnp.asarray(smoothing, x.dtype), rows)
+        )
+    return Terms(labels, rest * weight, weights * _shares(x, smoothing, classes))
 
 
 def distribution_terms(
@@ -62,7 +70,8 @@ def distribution_terms(
 
 def _shares(x: jax.Array, smoothing: ArrayLike, classes: Classes) -> jax.Array:
     """Return the part of the smoothing that each class gets: equal, and none at -inf."""
-    finite = (x > -jnp.inf).astype(x.dtype)
+    # 1 above -inf and 0 at it, in arithmetic, which a selection would keep from being vectorised on the CPU
+    finite = jnp.clip(x / 2 + float(jnp.finfo(x.dtype).max), 0, 1)
     return finite * (smoothing / jnp.maximum(classes.sum(finite), 1))
 
 
@@ -77,7 +86,9 @@ def weighted_surprise(x: jax.Array, log_sum: LogSum, terms: Terms, classes: Clas
     if terms.labels is not None:
         loss = _scaled(terms.label_weight, _label_loss(x, log_sum, terms.labels, classes))
     if terms.mass is not None:
-        loss = loss + surprise(terms.mass, x, log_sum, classes)
+        loss = loss + _mass_loss(terms.mass, x, log_sum, classes, False)
+    if terms.spread is not None:
+        loss = loss + _mass_loss(terms.spread, x, log_sum, classes, True)
     if terms.z_loss is not None:
         loss = loss + terms.z_loss * log_sum.total() ** 2
     return loss
@@ -105,17 +116,19 @@ def _weighted_surprise_jvp(classes: Classes, primals: tuple, tangents: tuple) ->
             rates.append(_along(_unless_silent(terms.label_weight, loss), t_terms.label_weight))
     slope = slope * p
     if terms.mass is not None:
-        # (M - m_j) p_j - m_j (1 - p_j), with M = sum(m): for a one-hot M - m_j is exactly 0 at its class
-        log_p = log_probs(x, log_sum, classes)
-        refined = refined_probs(x, log_p, log_sum)
-        of_mass = (classes.sum(terms.mass) - terms.mass) * refined + terms.mass * jnp.expm1(log_p)
-        slope = slope + of_mass
-        if terms.labels is not None:
-            at_label = at_label + classes.pick(of_mass, terms.labels)
+        of_mass = _mass_slope(x, terms.mass, log_sum, classes, False)
+        slope, at_label = slope + of_mass, at_label + _at(terms.labels, of_mass, classes)
         if _moves(t_terms.mass):
+            log_p = log_probs(x, log_sum, classes)
             absent = (terms.mass == 0) & (log_p == -jnp.inf)
             surprises = jnp.where(absent, 0, 0 - jnp.where(absent, 0, log_p))
             rates.append(classes.sum(_along(surprises, t_terms.mass)))
+    if terms.spread is not None:
+        of_spread = _mass_slope(x, terms.spread, log_sum, classes, True)
+        slope, at_label = slope + of_spread, at_label + _at(terms.labels, of_spread, classes)
+        if _moves(t_terms.spread):
+            even = weighted_surprise(x, log_sum, Terms(spread=jnp.ones_like(terms.spread)), classes)
+            rates.append(_along(even, t_terms.spread))
     if _moves(t_x):
         rates.append(_directional(slope, at_label, t_x, terms.labels, classes))
     return out, sum(rates[1:], rates[0])
@@ -134,6 +147,64 @@ def _directional(
 def _label_loss(x: jax.Array, log_sum: LogSum, labels: jax.Array, classes: Classes) -> jax.Array:
     """-log p at the label; the logit is picked first, so that no log-probability of another class is made."""
     return 0 - log_sum.log_p(classes.pick(x, labels))
+
+
+def _at(labels: jax.Array | None, slope: jax.Array, classes: Classes) -> ArrayLike:
+    return 0 if labels is None else classes.pick(slope, labels)
+
+
+def _mass_loss(mass: jax.Array, x: jax.Array, log_sum: LogSum, classes: Classes, even: bool) -> jax.Array:
+    """Return sum_j -m_j log p_j; arithmetic alone serves unless a class with mass is absent."""
+
+    def careful(mass: jax.Array, x: jax.Array, *log_sum: jax.Array) -> jax.Array:
+        return surprise(_shares(x, mass, classes) if even else mass, x, LogSum(*log_sum), classes)
+
+    def quick(mass: jax.Array, x: jax.Array, *log_sum: jax.Array) -> tuple[jax.Array, Callable[[], jax.Array]]:
+        m, l = log_sum  # noqa: E741
+        each = mass / classes.count(x) if even else mass
+        loss = classes.sum(each * (l - (within(x) - m)))
+        return _within_bounds(m) & (jnp.abs(loss) < LARGEST**0.75), lambda: loss
+
+    return (careful if classes.mesh_axis is not None else partial(arithmetic_first, quick, careful))(mass, x, *log_sum)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def _mass_slope(x: jax.Array, mass: jax.Array, log_sum: LogSum, classes: Classes, even: bool) -> jax.Array:
+    """Return the slope (M - m_j) p_j - m_j (1 - p_j), M = sum(m): for a one-hot M - m_j is exactly 0 at its class."""
+    careful = partial(_careful_mass_slope, classes=classes, even=even)
+
+    def quick(x: jax.Array, mass: jax.Array, *log_sum: jax.Array) -> tuple[jax.Array, Callable[[], jax.Array]]:
+        m, l = log_sum  # noqa: E741
+        each, total = (mass / classes.count(x), mass) if even else (mass, classes.sum(mass))
+
+        def make() -> jax.Array:
+            there = within(x)
+            p = exp_from(there, m) * jnp.exp(-l)
+            return (total - each) * p + each * expm1((there - m) - l)
+
+        present = classes.max(-x) < LARGEST if even else True
+        return _within_bounds(m) & (l < jnp.inf) & present, make
+
+    return (careful if classes.mesh_axis is not None else partial(arithmetic_first, quick, careful))(x, mass, *log_sum)
+
+
+@_mass_slope.defjvp
+def _mass_slope_jvp(classes: Classes, even: bool, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    x, mass, (m, l) = primals  # noqa: E741
+    careful = jax.jvp(lambda x, mass: _careful_mass_slope(x, mass, m, l, classes, even), (x, mass), tangents[:2])
+    return _mass_slope(*primals, classes, even), careful[1]
+
+
+def _careful_mass_slope(
+    x: jax.Array, mass: jax.Array, m: jax.Array, log_sum: jax.Array, classes: Classes, even: bool
+) -> jax.Array:
+    mass, row = _shares(x, mass, classes) if even else mass, LogSum(m, log_sum)
+    log_p = log_probs(x, row, classes)
+    return (classes.sum(mass) - mass) * refined_probs(x, log_p, row) + mass * jnp.expm1(log_p)
+
+
+def _within_bounds(m: jax.Array) -> jax.Array:
+    return jnp.abs(m) < LARGEST / 2
 
 
 def _moves(tangent: object) -> bool:

@@ -1,16 +1,17 @@
 """KL divergence of two rows of logits, with one derivative rule for all that is built on it."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax.custom_batching import custom_vmap
 from jax.custom_derivatives import SymbolicZero
 
-from jaxinfo._classes import Classes, typed_sharding
+from jaxinfo._classes import Classes
 from jaxinfo._kl_rows import kl_rows, kl_slopes
 from jaxinfo._logratio import expm1_minus, log_ratio, probs_from, refined_probs
 from jaxinfo._normalise import log_probs, normalise
+from jaxinfo._platform import arithmetic_first
 
 Slopes = tuple[jax.Array, ...]
 
@@ -47,41 +48,16 @@ def _kl_and_slopes_jvp(classes: Classes, moving: tuple[int, ...], primals: tuple
 
 
 def _by_platform(a: jax.Array, b: jax.Array, classes: Classes, moving: tuple[int, ...]) -> tuple[jax.Array, Slopes]:
-    with_care = partial(_with_care, classes=classes, moving=moving)
-    if a.size == 0 or typed_sharding(a) or typed_sharding(b):
-        return with_care(a, b)
-    return jax.lax.platform_dependent(
-        *jax.lax.stop_gradient((a, b)), cpu=partial(_on_cpu, classes, moving), default=with_care
-    )
-
-
-def _on_cpu(classes: Classes, moving: tuple[int, ...], a: jax.Array, b: jax.Array) -> tuple[jax.Array, Slopes]:
-    """Return it by arithmetic, and with care where some row needs that; vmap is one more leading axis.
-
-    vmap's own rule would turn `lax.cond` into a selection that runs both branches.
-    """
-
-    @custom_vmap
-    def form(a: jax.Array, b: jax.Array) -> tuple[jax.Array, Slopes]:
+    def quick(a: jax.Array, b: jax.Array) -> tuple[jax.Array, Callable[[], tuple[jax.Array, Slopes]]]:
         rows = kl_rows(a, b, classes)
 
-        def by_arithmetic() -> tuple[jax.Array, Slopes]:
+        def make() -> tuple[jax.Array, Slopes]:
             slopes = kl_slopes(a, b, rows, classes) if moving else ()
             return rows.kl, tuple(slopes[i] for i in moving)
 
-        def mixed() -> tuple[jax.Array, Slopes]:
-            careful = _with_care(a, b, classes, moving)
-            return jax.tree.map(lambda fast, slow: jnp.where(rows.valid, fast, slow), by_arithmetic(), careful)
+        return rows.valid, make
 
-        return jax.lax.cond(jnp.all(rows.valid), by_arithmetic, mixed)
-
-    @form.def_vmap
-    def _(size: int, batched: list[bool], *batch: jax.Array) -> tuple:
-        pair = (x if lies else jnp.broadcast_to(x, (size, *x.shape)) for x, lies in zip(batch, batched, strict=True))
-        out = _on_cpu(classes, moving, *pair)
-        return out, jax.tree.map(lambda _: True, out)
-
-    return form(a, b)
+    return arithmetic_first(quick, partial(_with_care, classes=classes, moving=moving), a, b)
 
 
 def _with_care(a: jax.Array, b: jax.Array, classes: Classes, moving: tuple[int, ...]) -> tuple[jax.Array, Slopes]:

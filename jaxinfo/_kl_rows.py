@@ -11,16 +11,15 @@ terms are too long a formula to fuse with one, is a product with ones. What the 
 its own sums: `Rows.valid` tells which rows are right.
 """
 
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxinfo._classes import Classes
-from jaxinfo._exact import log1p, two_diff
+from jaxinfo._exact import exp_from, expm1, expm1_minus, log1p, sum_by_product, two_diff
+from jaxinfo._platform import LARGEST, within
 
-_LARGEST = 1e30  # logits are kept within it; a class at -1e30 is as good as absent
 _FARTHEST = 25.0  # u beyond it could lift a p that underflows to a q that counts
 _LIFTED = 5.0  # the largest mean at which exp(rise) is within reach of every float
 _CANCELLED = 8.0  # the mean of u is taken off: the digits it holds are lost to a KL so many times smaller
@@ -48,19 +47,19 @@ class Rows(NamedTuple):
 
 def kl_rows(a: jax.Array, b: jax.Array, classes: Classes) -> Rows:
     """Return the divergence of each row and whether it is right: logits finite, or -inf in both, and not too far."""
-    a, b = _within(a), _within(b)
+    a, b = within(a), within(b)
     top = classes.max(a)
     steep = float(jnp.finfo(a.dtype).max)
-    b_top = classes.max(jnp.minimum(b, (a - top) * steep + _LARGEST))  # the largest b where a is the largest
+    b_top = classes.max(jnp.minimum(b, (a - top) * steep + LARGEST))  # the largest b where a is the largest
     offset = two_diff(b_top, top)
-    e, rise = _exp_from(a, top), _rise(a, b, offset)
+    e, rise = exp_from(a, top), _rise(a, b, offset)
     scale = 1 / classes.sum(e)
     mean = classes.sum(e * rise) * scale
-    terms = _sum_by_product(e * expm1_minus(rise - mean), classes)
+    terms = sum_by_product(e * expm1_minus(rise - mean), classes.axis)
     kl = log1p(terms * scale)
-    farthest = classes.max(jnp.maximum(rise, rise * (-_FARTHEST / (_LARGEST / 8)))) - mean
+    farthest = classes.max(jnp.maximum(rise, rise * (-_FARTHEST / (LARGEST / 8)))) - mean
     near = (farthest <= _FARTHEST) & (jnp.abs(mean) <= _CANCELLED * jnp.maximum(kl, 1))
-    anchored = (jnp.abs(top) < _LARGEST / 2) & (jnp.abs(offset[0]) < _LARGEST / 4)
+    anchored = (jnp.abs(top) < LARGEST / 2) & (jnp.abs(offset[0]) < LARGEST / 4)
     return Rows(top, offset, scale, mean, kl, near & anchored & (kl < jnp.inf))
 
 
@@ -70,60 +69,15 @@ def kl_slopes(a: jax.Array, b: jax.Array, rows: Rows, classes: Classes) -> tuple
     d is taken from its level at the likeliest class: u - KL would lose the digits of a d that is small
     where most of the mass is, beside a mean that a rare class has made large.
     """
-    a, b = _within(a), _within(b)
-    e, rise = _exp_from(a, rows.top), _rise(a, b, rows.offset)
+    a, b = within(a), within(b)
+    e, rise = exp_from(a, rows.top), _rise(a, b, rows.offset)
     p = e * rows.scale
-    level = log1p(_sum_by_product(e * expm1(rise), classes) * rows.scale)
+    level = log1p(sum_by_product(e * expm1(rise), classes.axis) * rows.scale)
     level = jnp.where(rows.mean <= _LIFTED, level, rows.mean + rows.kl)
     return -p * (rise - rows.mean), p * expm1(rise - level)
-
-
-def expm1_minus(u: jax.Array) -> jax.Array:
-    """Return expm1(u) - u, which is u**2 / 2 to first order, without cancellation."""
-    _, curved, beyond, grown = _parts(u)
-    return curved + (grown - beyond)
-
-
-def expm1(u: jax.Array) -> jax.Array:
-    """Return exp(u) - 1 without cancellation."""
-    near, curved, _, grown = _parts(u)
-    return (near + curved) + grown
-
-
-def _within(x: jax.Array) -> jax.Array:
-    return jnp.minimum(jnp.maximum(x, -_LARGEST), _LARGEST)
-
-
-def _exp_from(a: jax.Array, top: jax.Array) -> jax.Array:
-    """Return exp(a - top), with what rounding took from the difference put back."""
-    high, low = two_diff(a, top)
-    return jnp.exp(high) * (1 + low)
 
 
 def _rise(a: jax.Array, b: jax.Array, offset: tuple[jax.Array, jax.Array]) -> jax.Array:
     """Return b - a - offset: 0 everywhere for a pure shift."""
     high, low = two_diff(b, a)
     return (high - offset[0]) + (low - offset[1])
-
-
-def _parts(u: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Return t, expm1(t) - t, r and exp(t) expm1(r) for u = t + r with t the nearest to u in [-1, 1].
-
-    The series of expm1(t) - t holds all its digits; beyond 1, where exp(r) - 1 would lose some, it is the larger part.
-    """
-    t = jnp.minimum(jnp.maximum(u, -1), 1)
-    degree = 11 if jnp.finfo(u.dtype).bits == 32 else 19
-    series = jnp.asarray(1 / math.factorial(degree), u.dtype)
-    for n in range(degree - 1, 1, -1):
-        series = series * t + 1 / math.factorial(n)
-    curved = t * t * series
-    r = u - t
-    return t, curved, r, (1 + (t + curved)) * (jnp.exp(jnp.minimum(r, 2 * _FARTHEST)) - 1)
-
-
-def _sum_by_product(terms: jax.Array, classes: Classes) -> jax.Array:
-    """Return the sum over the classes, the axis kept, as a product with ones: a reduction that nothing fuses into."""
-    ones = jnp.ones(terms.shape[classes.axis], terms.dtype)
-    contract = (((terms.ndim + classes.axis,), (0,)), ((), ()))
-    total = jax.lax.dot_general(terms, ones, contract, precision=jax.lax.Precision.HIGHEST)
-    return jnp.expand_dims(total, classes.axis)

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "jaxinfo"
 # Rooms from the ground up: a room imports rooms of lower floors only, never one beside it.
 FLOORS = (
     {"_version", "_checks", "_classes", "_exact"},
-    {"_rows", "_transform"},
+    {"_rows", "_transform", "_platform"},
     {"_normalise"},
     {"_numerics", "_logratio", "_kl_rows", "_reduce"},
     {"_cross_entropy", "_kl", "_pair"},
