@@ -31,11 +31,10 @@ DENSE = "optax, dense"
 
 
 def cases() -> Iterator[dict[str, Any]]:
-    """Yield every row to measure."""
-    for shapes, dtypes in ((SHAPES, DTYPES), (GROWTH, DTYPES[:1])):
-        for n, d, v in shapes:
-            for dtype in dtypes:
-                yield {"n": n, "d": d, "v": v, "dtype": dtype, "growth": int(shapes is GROWTH)}
+    """Yield every row to measure, the longest last."""
+    rows = [(*shape, dtype, 0) for shape in SHAPES for dtype in DTYPES] + [(*shape, DTYPES[0], 1) for shape in GROWTH]
+    for n, d, v, dtype, growth in sorted(rows, key=lambda row: row[0] * row[1] * row[2]):
+        yield {"n": n, "d": d, "v": v, "dtype": dtype, "growth": growth}
 
 
 def inputs(case: dict[str, Any]) -> tuple[jax.Array, jax.Array, jax.Array]:

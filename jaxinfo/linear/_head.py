@@ -96,8 +96,8 @@ def _written(whole: jax.Array, part: jax.Array, start: Any) -> jax.Array:
 
 def _written_as_bits(whole: jax.Array, part: jax.Array, start: Any) -> jax.Array:
     """XLA's CPU backend would convert the whole of a half-precision array to float32 and back to update it."""
-    bits = (jax.lax.bitcast_convert_type(a, jnp.uint16) for a in (whole, part))
-    return jax.lax.bitcast_convert_type(_written(*bits, start), whole.dtype)
+    bits, part_bits = (jax.lax.bitcast_convert_type(a, jnp.uint16) for a in (whole, part))
+    return jax.lax.bitcast_convert_type(_written(bits, part_bits, start), whole.dtype)
 
 
 def fold(body: Callable[[Carry, Any, int], Carry], carry: Carry, classes: int, size: int) -> Carry:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jaxinfo.linear._rows import Inputs
 
 _ROOM = 64 * 2**20  # bytes that "auto" lets the strategy by tokens take beside the gradients
+_SHARE = {False: 0.1, True: 0.2}  # of what dense takes, the most that it may; more with half precisions
+_LOGITS = 2**23  # in a block, where that leaves enough classes
 _TOKENS = 256  # tokens in a block
 
 
@@ -43,15 +45,20 @@ def choose(
             f"`axis_name`, got {reduction!r}, {differentiation!r} and {axis_name!r}."
         )
     rows = min(max(tokens, 1), _TOKENS)
-    extra = rows * classes * wide
-    if inputs.head.kernel.dtype != dtype:
-        extra += features * classes * wide
-    dense = tokens * classes * wide
-    lean = tokens > rows and extra <= max(_ROOM, dense // 10) and extra <= 4 * _ROOM
+    narrow = inputs.head.kernel.dtype != dtype
+    extra = (rows * classes + (features * classes if narrow else 0)) * wide
+    share = _SHARE[narrow] * 2 * tokens * classes * wide  # dense holds the logits and their gradient
+    lean = tokens > rows and extra <= min(max(_ROOM, share), 4 * _ROOM)
     kind = "token" if strategy == "token" or (strategy == "auto" and possible and lean) else "vocabulary"
     return Way(kind, columns, rows)
 
 
 def block_of(size: int | None, inputs: Inputs) -> int:
-    """Return the classes in a block: `size`, or a multiple of 128 that keeps a block of logits small."""
-    return min(size or 1024, max(inputs.head.classes, 1))
+    """Return the classes in a block: `size`, or 256 to 1024, fewer where there are very many tokens.
+
+    Chosen by compiling at several V: a multiple of 128, and 1280 or fewer, keeps the TPU's compiler from copying
+    the kernel's gradient.
+    """
+    tokens = max(inputs.head.hidden.shape[0], 1)
+    usual = 128 * min(max(_LOGITS // tokens // 128, 2), 8)
+    return min(size or usual, max(inputs.head.classes, 1))
