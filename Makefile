@@ -41,7 +41,9 @@ readme:
 	.ci/readme
 
 bench: install
-	$(BIN)/python benchmarks/bench_cross_entropy.py
+	$(BIN)/python benchmarks/bench_cross_entropy.py --json benchmarks/results/cross_entropy-py3.11.json
+	$(BIN)/python benchmarks/bench_losses.py --json benchmarks/results/losses-py3.11.json
+	$(BIN)/python benchmarks/report.py
 
 check: install
 	@for step in $(STEPS); do \

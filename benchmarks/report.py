@@ -58,6 +58,7 @@ Written by `python benchmarks/report.py` from the JSON files in `results/`; do n
 
     pip install '.[data]' torch==2.13.0     # torch is an optional peer
     python benchmarks/bench_cross_entropy.py --json benchmarks/results/cross_entropy-NAME.json
+    python benchmarks/bench_losses.py --json benchmarks/results/losses-NAME.json
     python benchmarks/bench_cross_entropy.py --quick --filter "kl_divergence float32"
 
 Each row runs all candidates interleaved, in a new random order each round, with as many threads for torch as
@@ -72,8 +73,7 @@ implementations, ours included, take another path for them.
 Errors are the largest over the rows, relative to the float64 value (gradients: row by row in the Euclidean norm),
 in eps: of float32 for values, of the logits' dtype for gradients.
 
-The stored run gave each row 1.2 s where the script now gives 5 s, in part beside a test run, and its commit was entered
-afterwards; rows at the large shapes have as few as 7 rounds and move by a third between runs.
+Rows at the large shapes have as few as 7 rounds and move by a third between runs.
 
 On scale: 8.4e+06 eps is 100 %; inf is a nan or an infinity.
 """
@@ -93,9 +93,11 @@ def unexplained(rows: Sequence[Row]) -> list[str]:
 
 
 def target(row: Row) -> Ratio:
-    """Return our ratio to the peer the row's target names: optax in bfloat16, the faster of the peers in float32."""
-    peer = "optax" if row.case["dtype"] == "bfloat16" else row.faster_of(PEERS).name
-    return _ratio(row[OURS], peer)
+    """Return our ratio to the peer the row's target names: optax in bfloat16, the faster of the peers otherwise."""
+    names = [m.name for m in row.measurements]
+    if row.case["dtype"] == "bfloat16" and "optax" in names:
+        return _ratio(row[OURS], "optax")
+    return _ratio(row[OURS], row.faster_of(PEERS if set(PEERS) & set(names) else ("jax.nn",)).name)
 
 
 def excess(row: Row) -> float:
@@ -160,21 +162,26 @@ def _table(rows: Sequence[Row]) -> str:
     times = "| row | ms | of optax | of torch | of jax.nn | compile s | temporaries MiB (optax) "
     lines = [times + "| error eps: ours | optax | torch |", "|---" * 10 + "|"]
     for row in rows:
-        ours, optax = row[OURS], row["optax"]
+        measured = {m.name: m for m in row.measurements}
+        ours, optax = measured[OURS], measured.get("optax")
         of = {r.peer: _spread(r) for r in ours.ratios}
-        of["jax.nn"] = f"{ours.median / row['jax.nn'].median:.2f}"
-        errors = [_errors(m) for name in (OURS, *PEERS) for m in row.measurements if m.name == name]
+        if "jax.nn" in measured:
+            of["jax.nn"] = f"{ours.median / measured['jax.nn'].median:.2f}"
+        errors = [_errors(measured[name]) if name in measured else "" for name in (OURS, *PEERS)]
         cells = [
             label(row.case),
             f"{ours.median * 1e3:.2f}",
             *(of.get(name, "") for name in ("optax", "torch", "jax.nn")),
             f"{ours.compile_seconds or 0:.2f}",
-            f"{(ours.temp_bytes or 0) / 2**20:.1f} ({(optax.temp_bytes or 0) / 2**20:.1f})",
+            f"{_mebibytes(ours)}" + (f" ({_mebibytes(optax)})" if optax else ""),
             *errors,
-            *[""] * (3 - len(errors)),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _mebibytes(m: Measurement) -> str:
+    return f"{(m.temp_bytes or 0) / 2**20:.1f}"
 
 
 def _spread(r: Ratio) -> str:
@@ -187,7 +194,8 @@ def _errors(m: Measurement) -> str:
 
 def load() -> list[tuple[dict[str, Any], list[Row]]]:
     """Return what the files in results/ hold."""
-    return [from_json(path.read_text()) for path in sorted((HERE / "results").glob("cross_entropy-*.json"))]
+    files = [path for kind in ("cross_entropy", "losses") for path in sorted((HERE / "results").glob(f"{kind}-*.json"))]
+    return [from_json(path.read_text()) for path in files]
 
 
 def main() -> int:
