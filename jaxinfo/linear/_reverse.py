@@ -134,7 +134,9 @@ def product_over_tokens(plan: Plan, across: jax.Array, head: Head, d: jax.Array)
 
 
 def narrowed(head: Head, d: jax.Array) -> jax.Array:
-    return d.astype(max((head.hidden.dtype, head.kernel.dtype), key=lambda t: jnp.finfo(t).bits))
+    """Return the slope in the wider dtype of the head; not in float16, whose smallest number is too large for it."""
+    wide = max((head.hidden.dtype, head.kernel.dtype), key=lambda t: jnp.finfo(t).bits)
+    return d if wide == jnp.float16 else d.astype(wide)
 
 
 def slopes(
