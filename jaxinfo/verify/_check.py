@@ -114,7 +114,7 @@ def check_gradients(
     engine = dataclasses.replace(engine, mask=np.isfinite(engine.at_zero))
     if not engine.mask.any():
         return session.undecidable("no output has a finite value at this point.")
-    checker = examine(engine, _kept(args, conventions, xs), session, directions, order)
+    checker = examine(engine, _kept(args, conventions, xs), session, directions, order, mine.eps)
     session.tabulate(checker, mine)
     for one in owns if not session.found.faults else ():
         in_own_dtype(one, checker, session, directions, order)

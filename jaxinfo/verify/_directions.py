@@ -103,6 +103,16 @@ def largest(x: Vector) -> float:
     return float(finite.max()) if finite.size else 0.0
 
 
+def is_symmetric(x: np.ndarray) -> bool:
+    """Whether `x` holds symmetric matrices of more than one row."""
+    return x.ndim >= 2 and x.shape[-1] == x.shape[-2] > 1 and bool((x == np.swapaxes(x, -1, -2)).all())
+
+
+def symmetrised(v: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return the symmetric part of `v` where `x` is symmetric."""
+    return (v + np.swapaxes(v, -1, -2)) / 2 if is_symmetric(x) else v
+
+
 def restricted(v: Sequence[np.ndarray], keep: Vector) -> list[np.ndarray]:
     """Return the direction with the elements that `keep` does not hold set to 0."""
     return split(join(v) * keep, v)
