@@ -60,7 +60,7 @@ class Saver:
         self._directory = Path(checkpoint.directory).absolute()
         self._fingerprint = _fingerprint(problem)
         self._ocp = ocp
-        self._saved_step, self._saved_at = -1, time.monotonic()
+        self._saved_step, self._saved_at = 0, time.monotonic()
         if not resume and self._complete():
             raise ValueError(
                 f"`checkpoint` must be an empty directory, or come with resume=True to go on; {str(self._directory)!r} "
@@ -107,7 +107,9 @@ class Saver:
                     f"`checkpoint` must hold an earlier run of this fit, got one of another method, key, or shapes in "
                     f"{str(folder)!r}."
                 )
-            return _as_state(arrays, state)
+            restored = _as_state(arrays, state)
+            self._saved_step = int(restored.step)
+            return restored
         return None
 
     def _read(self, folder: Path) -> tuple[list[np.ndarray], int]:

@@ -19,8 +19,16 @@ from jaxinfo.fitting._trees import choose
 from jaxinfo.fitting._trees import norm as norm_of
 
 
-def advance(problem: Problem, state: FitState, until: jax.Array | int) -> FitState:
-    """Turn the loop until it has a reason to stop, or the point after `until` steps has been judged."""
+def advance(
+    problem: Problem,
+    state: FitState,
+    until: jax.Array | int,
+    tell: Callable[[jax.Array, FitState], None] | None = None,
+) -> FitState:
+    """Return the state when there is a reason to stop, or the point after `until` steps has been judged.
+
+    `tell` is called within the loop, with the number of the step and the state after its turn.
+    """
     turn_once = stochastic_turn if problem.method.batch_size else _turn
 
     def unfinished(state: FitState) -> jax.Array:
@@ -28,7 +36,10 @@ def advance(problem: Problem, state: FitState, until: jax.Array | int) -> FitSta
 
     def turn(state: FitState) -> FitState:
         # an optimizer may return another dtype, or a weak type: the loop's carry keeps those it began with
-        return jax.tree.map(lambda old, new: jnp.asarray(new).astype(old.dtype), state, turn_once(problem, state))
+        new = jax.tree.map(lambda old, new: jnp.asarray(new).astype(old.dtype), state, turn_once(problem, state))
+        if tell is not None:
+            tell(state.step, new)
+        return new
 
     return jax.lax.while_loop(unfinished, turn, state)
 

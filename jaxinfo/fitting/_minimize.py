@@ -1,15 +1,20 @@
 """`minimize`: the pure core, which can be jitted, vmapped and differentiated."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxinfo.fitting._information import symmetric_solve
 from jaxinfo.fitting._loop import advance
 from jaxinfo.fitting._objective import Loss, float_params
 from jaxinfo.fitting._problem import Options, as_inputs, make_problem
+from jaxinfo.fitting._progress import seconds_left
+from jaxinfo.fitting._result import Progress, Reason
 from jaxinfo.fitting._state import FitState, start
 
 
@@ -21,11 +26,14 @@ def minimize(
     weights: ArrayLike | None = None,
     validation: Any = None,
     key: jax.Array | None = None,
+    progress: Callable[[Progress], object] | None = None,
+    every: int = 10,
     **options: Any,
 ) -> tuple[Any, FitState]:
     r"""Minimise ``sum(weights * loss(params, data)) + penalty(params)``, in nats.
 
-    The pure core of `fit`, which explains the arguments; `options` are the fields of `Options`.
+    The pure core of `fit`, which explains the arguments; `options` are the fields of `Options`. `progress` is
+    called from inside the compiled loop after `every` so many steps and at the end, also under the caller's jit.
 
     Returns:
         The best parameters, and the final state; its `reason` is a `Reason` as an integer.
@@ -51,8 +59,25 @@ def minimize(
     inputs = as_inputs(params, data, weights, validation, key)
     problem = make_problem(loss, params, inputs, Options(**options))
 
+    began = time.perf_counter()
+
+    def tell(step: jax.Array, state: FitState) -> None:
+        def told(step: Any, decrements: Any, *values: Any) -> None:
+            seconds = time.perf_counter() - began
+            per_step = seconds / (int(step) + 1)
+            left = seconds_left(np.asarray(decrements), int(step), problem.max_steps, problem.tolerance, per_step)
+            assert progress is not None
+            objective, gradient_norm, decrement = map(float, values)
+            progress(Progress(int(step), objective, gradient_norm, decrement, seconds, left))
+
+        values = [series[step] for series in state.history]
+        due = (step % every == 0) | (state.reason != Reason.RUNNING)
+        jax.lax.cond(
+            due, lambda: jax.debug.callback(told, step, state.history.decrement, *values, ordered=False), lambda: None
+        )
+
     def solve(_: Any, params: Any) -> tuple[Any, FitState]:
-        final = advance(problem, start(problem, params), problem.max_steps)
+        final = advance(problem, start(problem, params), problem.max_steps, tell if progress is not None else None)
         return final.best.params, jax.tree.map(_as_float, final)
 
     def gradient(params: Any) -> Any:

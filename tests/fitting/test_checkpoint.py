@@ -37,7 +37,7 @@ def kill_somewhere(directory: Path, moments: random.Random) -> str:
         if directory.exists() and set(directory.iterdir()) - known:
             break
         time.sleep(0.01)
-    wait = moments.uniform(0, 0.5)
+    wait = moments.uniform(0, 1)
     time.sleep(wait)
     process.send_signal(signal.SIGKILL)
     process.communicate()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxinfo
-from jaxinfo.fitting import Reason, minimize
+from jaxinfo.fitting import Progress, Reason, minimize
 from tests.fitting.problems import newton_oracle, overlapping, regression
 
 EPS = np.finfo(np.float64).eps
@@ -101,6 +101,26 @@ def test_core_runs_under_jit_and_vmap() -> None:
     _, values, reasons = jax.jit(jax.vmap(core))(start)
     np.testing.assert_allclose(values, newton_oracle(x, y, 0.3), rtol=1e-12)
     np.testing.assert_array_equal(reasons, Reason.CONVERGED)
+
+
+def test_progress_comes_from_inside_jit() -> None:
+    seen: list[Progress] = []
+    data = line()
+
+    def core(start: jax.Array) -> jax.Array:
+        return minimize(jnp_sixth, start, data, progress=seen.append, every=2, tolerance=0.0, max_steps=9)[0]
+
+    jax.block_until_ready(jax.jit(core)(jnp.ones(3)))
+    jax.effects_barrier()
+    assert [p.step for p in sorted(seen)][:4] == [0, 2, 4, 6]
+    objectives = [p.objective for p in sorted(seen)]
+    assert objectives == sorted(objectives, reverse=True)
+    assert all(p.seconds > 0 and p.seconds_left >= 0 for p in seen)
+
+
+def jnp_sixth(params: jax.Array, data: tuple) -> jax.Array:
+    """A loss so flat that Newton's steps shrink by a constant factor."""
+    return jnp.sum(params**6) + 0 * data[1]
 
 
 def test_minibatches_are_pure_too() -> None:
