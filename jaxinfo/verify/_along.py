@@ -180,8 +180,9 @@ class Checker:
             return
         claimed = self.engine.claims(v, self.cotangent)["second"]
         levels = 9 if claimed.size > _MANY else 12
-        reference = self.engine.derivative_of_first(v, self.cotangent, levels=levels)
         noise = self.noise if claimed.size >= _MANY else self.engine.noise(v, self.cotangent)
+        least = spread(noise["forward" if kind == "forward-over-forward" else "reverse"]) * (2.0**-52 / NOISE)
+        reference = self.engine.derivative_of_first(v, self.cotangent, least, levels=levels)
         inputs = kind != "forward-over-forward"
         counted = reference.exists & np.isfinite(reference.value)
         counted &= (self.keep != 0) if inputs else self.engine.mask

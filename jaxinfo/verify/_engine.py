@@ -124,13 +124,15 @@ class Engine:
 
     def weighted(self, v: Sequence[np.ndarray], u: Vector) -> Derivative:
         """Return the oracle's derivative of the outputs, and after them of their sum weighted by `u`."""
-        return differentiate(*self._weighted(v, u), **self._precision)
+        line, middle, least = self._weighted(v, u)
+        return differentiate(line, middle, least=least, **self._precision)
 
     def glance(self, v: Sequence[np.ndarray], u: Vector) -> tuple[Vector, Vector]:
         """Return the same from few evaluations, with bars, to search by."""
-        return glance(*self._weighted(v, u), **self._precision)
+        line, middle, least = self._weighted(v, u)
+        return glance(line, middle, least=least, **self._precision)
 
-    def _weighted(self, v: Sequence[np.ndarray], u: Vector) -> tuple[Line, Vector]:
+    def _weighted(self, v: Sequence[np.ndarray], u: Vector) -> tuple[Line, Vector, Vector]:
         line, mask = self.line(v), self.mask
 
         def run(t: float) -> Vector:
@@ -139,12 +141,22 @@ class Engine:
 
         with np.errstate(all="ignore"):
             middle = np.append(self.at_zero, _dot(u[mask], self.at_zero[mask]))
-        return run, middle
+            sums = _rms([_dot(u[mask], sample[mask]) for sample in self._value_noise])
+        return run, middle, np.append(spread(self._value_noise), sums)
 
-    def derivative_of_first(self, v: Sequence[np.ndarray], u: Sequence[np.ndarray], *, levels: int) -> Derivative:
+    @cached_property
+    def _value_noise(self) -> np.ndarray:
+        """What rounding inside F does to its values in float64, one row per sample."""
+        still = [np.zeros(x.shape) for x in self.xs], [np.zeros(y.shape) for y in self.outputs]
+        samples = self.noise(*still)["value"] * (2.0**-52 / NOISE)
+        return np.where(np.isfinite(samples), samples, 0)
+
+    def derivative_of_first(
+        self, v: Sequence[np.ndarray], u: Sequence[np.ndarray], least: Vector, *, levels: int
+    ) -> Derivative:
         """Return the oracle's second derivative: differences of the claimed first."""
         line = self.gradient_line(v, u)
-        return differentiate(line, line(0.0), levels=levels, deepen=True, **self._precision)
+        return differentiate(line, line(0.0), least=least, levels=levels, **self._precision)
 
     def noise(
         self, v: Sequence[np.ndarray], u: Sequence[np.ndarray], size: float = NOISE, samples: int = _SAMPLES
@@ -179,6 +191,10 @@ def spread(samples: np.ndarray) -> Vector:
         good = np.isfinite(samples)
         total = np.where(good, samples, 0) ** 2
         return np.sqrt(total.sum(axis=0) / np.maximum(good.sum(axis=0), 1))
+
+
+def _rms(values: list[float]) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def _dot(a: Vector, b: Vector) -> float:

@@ -48,34 +48,34 @@ class Derivative:
 
 
 def differentiate(
-    line: Line, at_zero: Vector, *, floor: float, levels: int = _LEVELS, deepen: bool = True, coarse: bool = False
+    line: Line, at_zero: Vector, *, floor: float, least: Vector, levels: int = _LEVELS, coarse: bool = False
 ) -> Derivative:
     """Return the derivative of `line` at 0.
 
-    `floor` is the unit of rounding of F's values; `coarse` says that F itself is computed in a low precision, whose
-    steps a small h would not leave.
+    `floor` is the unit of rounding of F's values, `least` what rounding inside F does to each of them; `coarse` says
+    that F itself is computed in a low precision, whose steps a small h would not leave.
     """
     ratio, first = (2.0, 0) if coarse else (4.0, _FIRST)
     usable = max(2, int(-0.6 * np.log2(floor))) if coarse else levels
     steps = 2.0**first * ratio ** -np.arange(usable)
     plus, minus = _both_sides(line, steps)
-    found = _read(steps, plus, minus, at_zero, floor, ratio)
-    if coarse or not deepen or not _unsettled(found):
+    found = _read(steps, plus, minus, at_zero, floor, least, ratio)
+    if coarse or not _unsettled(found):
         return found
     more = steps[-1] * ratio ** -np.arange(1, _DEEPER + 1)
     further = _both_sides(line, more)
     steps, plus, minus = (np.concatenate(pair) for pair in ((steps, more), (plus, further[0]), (minus, further[1])))
-    return _read(steps, plus, minus, at_zero, floor, ratio)
+    return _read(steps, plus, minus, at_zero, floor, least, ratio)
 
 
-def glance(line: Line, at_zero: Vector, *, floor: float, coarse: bool = False) -> tuple[Vector, Vector]:
+def glance(line: Line, at_zero: Vector, *, floor: float, least: Vector, coarse: bool = False) -> tuple[Vector, Vector]:
     """Return derivative and bar from the three steps that serve smooth functions best: six evaluations."""
     if coarse:
-        found = differentiate(line, at_zero, floor=floor, coarse=True)
+        found = differentiate(line, at_zero, floor=floor, least=least, coarse=True)
         return found.value, found.error
     steps = 2.0**_GLANCE * 4.0 ** -np.arange(3)
     plus, minus = _both_sides(line, steps)
-    sigma = 8 * floor * np.maximum(np.abs(plus), np.abs(minus)).max(axis=0)
+    sigma = 8 * floor * np.maximum(np.abs(plus), np.abs(minus)).max(axis=0) + least
     return _extrapolate((plus - minus) / (2 * steps[:, None]), sigma, steps, 4.0)
 
 
@@ -90,13 +90,14 @@ def _unsettled(found: Derivative) -> bool:
 
 
 def _read(
-    steps: np.ndarray, plus: np.ndarray, minus: np.ndarray, middle: Vector, floor: float, ratio: float
+    steps: np.ndarray, plus: np.ndarray, minus: np.ndarray, middle: Vector, floor: float, least: Vector, ratio: float
 ) -> Derivative:
     """Return the best entry of the extrapolation table for each output."""
     with np.errstate(all="ignore"):
         h = steps[:, None]
         quotient = (plus - minus) / (2 * h)
-        sigma = _scatter(quotient, plus, minus, steps, floor)
+        # the scatter is nothing where values fall on a coarse grid, as those of a difference of large numbers do
+        sigma = np.maximum(_scatter(quotient, plus, minus, steps, floor), least)
         value, error = _extrapolate(quotient, sigma, steps, ratio)
         kink = _kinks(plus, minus, middle, steps, np.maximum(sigma, floor * np.abs(middle)))
         kink |= _unbounded(quotient, sigma, steps) | _one_sided(plus, minus)

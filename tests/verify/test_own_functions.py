@@ -78,6 +78,7 @@ def test_every_public_function_is_here() -> None:
     assert public - {case.split(",")[0] for case in CASES} == NO_FUNCTION_OF_ARRAYS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_public_functions_are_right(name: str) -> None:
     f, args = CASES[name]
