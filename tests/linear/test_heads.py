@@ -1,6 +1,7 @@
 """Token statistics and the divergences between two heads against their unfused forms; float32 against float64."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -33,8 +34,7 @@ def statistics(h: jax.Array, k: jax.Array, b: jax.Array, **options: Any) -> tupl
     )
 
 
-@pytest.mark.parametrize("mode", ["reverse", "any"])
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize(("name", "mode"), [("plain", "any"), ("where, cap", "reverse")])
 def test_token_statistics(name: str, mode: str) -> None:
     def fused(h: jax.Array, k: jax.Array, b: jax.Array, **options: Any) -> tuple[jax.Array, ...]:
         how: dict[str, Any] = {"bias": b, "block_size": 8, "differentiation": mode}
@@ -53,8 +53,7 @@ def test_argmax_is_the_first_of_several() -> None:
     np.testing.assert_array_equal(out.argmax, jnp.argmax(HIDDEN @ kernel, axis=1))
 
 
-@pytest.mark.parametrize("mode", ["reverse", "any"])
-@pytest.mark.parametrize("name", ["kl", "js"])
+@pytest.mark.parametrize(("name", "mode"), [("kl", "reverse"), ("kl", "any"), ("js", "reverse")])
 def test_divergences(name: str, mode: str) -> None:
     fused = linear_kl_divergence if name == "kl" else linear_js_divergence
     plain = jaxinfo.kl_divergence if name == "kl" else jaxinfo.js_divergence
@@ -81,9 +80,10 @@ def test_heads_that_hardly_differ(fused: Callable[..., jax.Array]) -> None:
     unfused = jaxinfo.kl_divergence if fused is linear_kl_divergence else jaxinfo.js_divergence
     hidden, kernel = jnp.ones((1, 1), jnp.float32), jnp.asarray(RANDOM.standard_normal((1, 300)), jnp.float32)
     assert float(fused(hidden, kernel, hidden, kernel, block_size=64)[0]) == 0
+    fused = jax.jit(partial(fused, block_size=64))
     for size in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5):
         other = kernel + jnp.asarray(size * RANDOM.standard_normal((1, 300)), jnp.float32)
-        got = fused(hidden, kernel, hidden, other, block_size=64)
+        got = fused(hidden, kernel, hidden, other)
         want = unfused(kernel.astype(jnp.float64), other.astype(jnp.float64))
         np.testing.assert_allclose(got, want, rtol=16 * EPS, err_msg=f"differences of {size}")
 
