@@ -98,9 +98,9 @@ class Perturb(Rule):
         if name in _SUMS:
             amount *= 1 + 0.5 * np.log2(max(1, _terms(eqn)))
             operands = [self._relative(x, amount) for x in operands]
-        elif name == "while":  # its steps are not perturbed, so that what comes out has to stand for them
-            amount *= 8
-            operands = [self._relative(x, amount) for x in operands]
+        elif name == "while":  # its steps are not perturbed, so that what goes in and out has to stand for them
+            results = bind(eqn, [self._arraywise(x) for x in operands], eqn.params)
+            return [self._arraywise(x) for x in results]
         elif name == "custom_linear_solve":  # its operands are factors already
             operands = [self._relative(x, amount) for x in operands]
         elif name in _NORMWISE:
@@ -109,6 +109,9 @@ class Perturb(Rule):
 
     def _relative(self, x: Any, eps: float) -> Any:
         return x * (1 + eps * _noise(x)) if is_wide(x) else x  # what is coarser has errors of its own
+
+    def _arraywise(self, x: Any) -> Any:
+        return x + 8 * self.eps * _noise(x) * jnp.max(jnp.abs(x), initial=0.0) if is_wide(x) else x
 
     def _normwise(self, x: Any) -> Any:
         if not is_wide(x) or jnp.ndim(x) < 2:

@@ -81,3 +81,11 @@ def test_a_function_that_reads_one_triangle() -> None:
     )
     assert report.verdict is Verdict.CORRECT, str(report)
     assert any("triangle" in note for note in report.notes)
+
+
+def test_values_on_a_coarse_grid_are_noise() -> None:
+    def f(x: jax.Array) -> jax.Array:  # a difference of large numbers: its values are multiples of 2^-48
+        return jnp.log(jnp.sum(jnp.exp(x))) - x[0]
+
+    report = check_gradients(f, jnp.asarray([30.0, 1.0, 2.0], jnp.float32), order=1)
+    assert report.verdict is not Verdict.WRONG, str(report)
