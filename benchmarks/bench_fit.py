@@ -76,13 +76,40 @@ def show(row: dict) -> str:
     return f"{case} {timed}  {ratio:44} {compiled} {reached}".rstrip()
 
 
+def render(document: dict) -> str:
+    """Return the page of a stored run."""
+    made = document["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    return "\n".join(
+        [
+            "# Time to a maximum of the likelihood",
+            "",
+            "Written by `benchmarks/bench_fit.py`. Each solver has the loosest setting that comes within",
+            "1e-8 of the best objective; ratios are medians and quartiles over interleaved rounds, to the peer named.",
+            "NumPy has one BLAS thread, XLA all cores; times of a shared machine move by a factor between runs.",
+            "",
+            f"{made['device']}, {made['processor']}, {made['cores']} cores; Python {made['python']}, {versions}; "
+            f"commit {made['commit']}.",
+            "",
+            "```",
+            *(show(row) for row in document["rows"]),
+            "```",
+            "",
+        ]
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run, print, and write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 10, 100], help="how often the rows are repeated")
     parser.add_argument("--problems", nargs="+", default=["digits", "anes96"], choices=["digits", "anes96"])
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--render", type=Path, nargs=2, metavar=("JSON", "PAGE"), help="run nothing, write the page")
     options = parser.parse_args(arguments)
+    if options.render:
+        options.render[1].write_text(render(json.loads(options.render[0].read_text())))
+        return
     lines = []
     for scale in options.rows:
         for name in options.problems:
