@@ -51,7 +51,7 @@ def fit_json(folder: Path, *args: object) -> dict:
 def test_digits_from_another_directory(tmp_path: Path) -> None:
     """The first command of a newcomer, in a process of its own with jax's own settings."""
     command = [sys.executable, "-m", "jaxinfo.cli", "fit", "digits", "--json", "fit.json", "--plot", "fit.png"]
-    path = {"PYTHONPATH": str(Path(cli.__file__).parent.parent)}
+    path = {"PYTHONPATH": str(Path(cli.__file__).parents[2])}
     result = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True, check=True, timeout=600)
     assert result.stderr == ""
     for word in ("MAP", "1,797", "650", "H(P)", "H(P,Q)", "KL(P||Q)", "bits", "perplexity", "accuracy", "CONVERGED"):
