@@ -32,7 +32,7 @@ types: install
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest -m 'slow or not slow'
 
 notebooks: install
 	$(BIN)/python .ci/notebooks.py

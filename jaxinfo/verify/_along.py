@@ -133,7 +133,7 @@ class Checker:
         i = int(np.argmax(ratio))
         scale = max(size, 1e-3 * _largest(np.where(counted, slope, 0)), np.finfo(float).tiny)
         typical = float(np.median(allowed[counted])) / scale
-        self.found.saw("forward", off[i] / scale, allowed[i] / scale, typical)
+        self.found.saw("forward", off[i] / scale, allowed[i] / scale, float(typical))
         if not ratio[i] > 1:
             return False
         text = f"forward mode is off by {off[i]:.3g} along a {here.name} direction; {_BARS:g} bars and rounding "
@@ -164,7 +164,7 @@ class Checker:
         if not np.isfinite(allowed):
             allowed = np.inf
         element = allowed / typical / largest if _largest(claimed) > 0 else allowed / size
-        self.found.saw("reverse", off / size, allowed / size, element)
+        self.found.saw("reverse", off / size, float(allowed / size), float(element))
         if off <= allowed + _tiny(total):
             return False
         text = f"reverse mode is off by {off:.3g} along a {here.name} direction; {_BARS:g} bars and rounding allow "
@@ -195,7 +195,7 @@ class Checker:
             ratio = np.where(counted, off / (allowed + _tiny(reference.value)), 0)
         i = int(np.argmax(ratio))
         scale = max(_largest(np.where(counted, claimed, 0)), 1e-3 * _largest(reference.slope), np.finfo(float).tiny)
-        self.found.saw(kind, off[i] / scale, allowed[i] / scale, float(np.median(allowed)) / scale)
+        self.found.saw(kind, off[i] / scale, allowed[i] / scale, float(np.median(allowed) / scale))
         if ratio[i] > 1:
             text = f"the second derivative ({kind}) is off by {off[i]:.3g}, allowed {allowed[i]:.1e}"
             where = (i, None) if inputs else (None, i)
