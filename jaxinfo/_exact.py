@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+_BLOCK = 1024  # classes that a product adds up
 _REACH = 50.0  # exp(50) times a probability is a float
 
 
@@ -39,11 +40,23 @@ def exp_from(a: jax.Array, top: jax.Array) -> jax.Array:
 
 
 def sum_by_product(terms: jax.Array, axis: int) -> jax.Array:
-    """Return the sum over the classes, the axis kept, as a product with ones: a reduction that nothing fuses into."""
-    ones = jnp.ones(terms.shape[axis], terms.dtype)
-    contract = (((terms.ndim + axis,), (0,)), ((), ()))
-    total = jax.lax.dot_general(terms, ones, contract, precision=jax.lax.Precision.HIGHEST)
+    """Return the sum over the classes, the axis kept, as a product with ones: a reduction that nothing fuses into.
+
+    A product adds up one class after another, so that over many classes it is taken in blocks, and their sums summed.
+    """
+    terms = jnp.moveaxis(terms, axis, -1)
+    count = terms.shape[-1]
+    size = next((n for n in range(min(count, _BLOCK), _BLOCK // 16, -1) if count % n == 0), min(count, _BLOCK))
+    whole = count - count % size
+    blocks = terms[..., :whole].reshape(*terms.shape[:-1], whole // size, size)
+    total = jnp.sum(_product(blocks), axis=-1) + _product(terms[..., whole:])
     return jnp.expand_dims(total, axis)
+
+
+def _product(terms: jax.Array) -> jax.Array:
+    ones = jnp.ones(terms.shape[-1], terms.dtype)
+    contract = (((terms.ndim - 1,), (0,)), ((), ()))
+    return jax.lax.dot_general(terms, ones, contract, precision=jax.lax.Precision.HIGHEST)
 
 
 def _parts(u: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:

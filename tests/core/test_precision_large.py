@@ -97,16 +97,25 @@ def test_half_precision_sums_are_float32(dtype: jnp.dtype) -> None:
     np.testing.assert_array_less(error, float(info.eps) * np.abs(want) + float(info.smallest_subnormal))
 
 
-def test_kl_over_a_large_vocabulary() -> None:
+@pytest.mark.parametrize("shape", [(32768,), (1, 32771), (3, 262144)], ids=str)
+def test_kl_over_a_large_vocabulary(shape: tuple[int, ...]) -> None:
     random = np.random.default_rng(4)
-    a = random.standard_normal(32768).astype(np.float32)
+    a = random.standard_normal(shape).astype(np.float32)
     for size in (1.0, 1e-2, 1e-4):
-        b = (a + size * random.standard_normal(32768)).astype(np.float32)
-        d = b.astype(np.float64) - a.astype(np.float64)
-        _, _, p = large_row(a)
-        mean = (p * d).sum()
-        d = d - mean
-        d = d - np.log1p((p * np.expm1(d)).sum())
-        want = (p * (np.expm1(d) - d)).sum()
-        got = float(jax.jit(jaxinfo.kl_divergence)(jnp.asarray(a), jnp.asarray(b)))
-        assert got == pytest.approx(want, rel=16 * EPS), f"differences of {size}"
+        b = (a + size * random.standard_normal(shape)).astype(np.float32)
+        values, slopes = jax.jit(jax.vmap(jax.value_and_grad(jaxinfo.kl_divergence, (0, 1))))(
+            *(jnp.asarray(x).reshape(-1, shape[-1]) for x in (a, b))
+        )
+        alone = np.ravel(jax.jit(jaxinfo.kl_divergence)(a, b))
+        for n, (row, other) in enumerate(zip(a.reshape(-1, shape[-1]), b.reshape(-1, shape[-1]), strict=True)):
+            _, _, p = large_row(row)
+            d = other.astype(np.float64) - row.astype(np.float64)
+            d = d - (p * d).sum()
+            d = d - np.log1p((p * np.expm1(d)).sum())
+            want = (p * (np.expm1(d) - d)).sum()
+            what = f"differences of {size}, row {n}"
+            assert float(values[n]) == pytest.approx(want, rel=16 * EPS), what
+            assert float(alone[n]) == pytest.approx(want, rel=16 * EPS), what
+            for slope, right in zip(slopes, (-p * (want + d), p * np.expm1(d)), strict=True):
+                off = np.linalg.norm(np.asarray(slope[n], np.float64) - right)
+                assert off <= 32 * EPS * np.linalg.norm(right), what
