@@ -30,7 +30,7 @@ class Rows(NamedTuple):
 
     Attributes:
         top: the largest of a.
-        offset: b - a at the largest, as a high and a low part.
+        offset: b - a at the largest (exactly so for a pure shift), as a high and a low part.
         scale: 1 / sum exp(a - top).
         mean: of b - a - offset under p.
         kl: the divergence.
@@ -49,8 +49,8 @@ def kl_rows(a: jax.Array, b: jax.Array, classes: Classes) -> Rows:
     """Return the divergence of each row and whether it is right: logits finite, or -inf in both, and not too far."""
     a, b = within(a), within(b)
     top = classes.max(a)
-    steep = float(jnp.finfo(a.dtype).max)
-    b_top = classes.max(jnp.minimum(b, (a - top) * steep + LARGEST))  # the largest b where a is the largest
+    steep, b_top = float(jnp.finfo(a.dtype).max), classes.max(b)
+    b_top += classes.max(jnp.minimum(b - b_top, (a - top) * steep))  # the largest b where a is the largest, or near it
     offset = two_diff(b_top, top)
     e, rise = exp_from(a, top), _rise(a, b, offset)
     scale = 1 / classes.sum(e)
