@@ -32,6 +32,7 @@ def test_sharded_is_single(mode: str, data: int, model: int, check: bool) -> Non
     assert all(size < D * V // model for size in sizes), f"gathers {gathered}"
 
 
+@pytest.mark.slow
 def test_two_processes_are_one() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -55,6 +55,7 @@ def test_right_gradients_are_not_called_wrong(name: str, dtype: type) -> None:
     assert report.verdict is Verdict.CORRECT, str(report)
 
 
+@pytest.mark.slow
 def test_the_benchmark_runs() -> None:
     command = [sys.executable, "bench_verify.py", "--quick"]
     done = subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True, check=False)
