@@ -161,9 +161,9 @@ def _mass_loss(mass: jax.Array, x: jax.Array, log_sum: LogSum, classes: Classes,
 
     def quick(mass: jax.Array, x: jax.Array, *log_sum: jax.Array) -> tuple[jax.Array, Callable[[], jax.Array]]:
         m, l = log_sum  # noqa: E741
-        each = mass / classes.count(x) if even else mass
-        loss = classes.sum(each * (l - (within(x) - m)))
-        return _within_bounds(m) & (jnp.abs(loss) < LARGEST**0.75), lambda: loss
+        each, there = mass / classes.count(x) if even else mass, within(x)
+        loss = classes.sum(each * (l - (there - m)))
+        return _within_bounds(m) & _present(each, there, even, classes) & (jnp.abs(loss) < jnp.inf), lambda: loss
 
     return (careful if classes.mesh_axis is not None else partial(arithmetic_first, quick, careful))(mass, x, *log_sum)
 
@@ -182,7 +182,7 @@ def _mass_slope(x: jax.Array, mass: jax.Array, log_sum: LogSum, classes: Classes
             p = exp_from(there, m) * jnp.exp(-l)
             return (total - each) * p + each * expm1((there - m) - l)
 
-        present = classes.max(-x) < LARGEST if even else True
+        present = _present(each, within(x), even, classes) if even else True  # an absent class with mass has slope -m_j
         return _within_bounds(m) & (l < jnp.inf) & present, make
 
     return (careful if classes.mesh_axis is not None else partial(arithmetic_first, quick, careful))(x, mass, *log_sum)
@@ -201,6 +201,12 @@ def _careful_mass_slope(
     mass, row = _shares(x, mass, classes) if even else mass, LogSum(m, log_sum)
     log_p = log_probs(x, row, classes)
     return (classes.sum(mass) - mass) * refined_probs(x, log_p, row) + mass * jnp.expm1(log_p)
+
+
+def _present(mass: jax.Array, x: jax.Array, even: bool, classes: Classes) -> jax.Array:
+    """Whether every class that has mass, however little, has a logit within bounds; for even mass every class."""
+    some = 1 if even else jnp.minimum(jnp.maximum(mass, -mass) * (1 / float(jnp.finfo(x.dtype).tiny)), 1)
+    return classes.max(some * -x) < LARGEST / 2
 
 
 def _within_bounds(m: jax.Array) -> jax.Array:

@@ -21,6 +21,7 @@ from jaxinfo._exact import exp_from, expm1, expm1_minus, log1p, sum_by_product, 
 from jaxinfo._platform import LARGEST, within
 
 _FARTHEST = 25.0  # u beyond it could lift a p that underflows to a q that counts
+_LOWEST = 1e20  # a fall beyond it could make a p that underflows count
 _LIFTED = 5.0  # the largest mean at which exp(rise) is within reach of every float
 _CANCELLED = 8.0  # the mean of u is taken off: the digits it holds are lost to a KL so many times smaller
 
@@ -57,7 +58,7 @@ def kl_rows(a: jax.Array, b: jax.Array, classes: Classes) -> Rows:
     mean = classes.sum(e * rise) * scale
     terms = sum_by_product(e * expm1_minus(rise - mean), classes.axis)
     kl = log1p(terms * scale)
-    farthest = classes.max(jnp.maximum(rise, rise * (-_FARTHEST / (LARGEST / 8)))) - mean
+    farthest = classes.max(jnp.maximum(rise, rise * (-2 * _FARTHEST / _LOWEST))) - mean
     near = (farthest <= _FARTHEST) & (jnp.abs(mean) <= _CANCELLED * jnp.maximum(kl, 1))
     anchored = (jnp.abs(top) < LARGEST / 2) & (jnp.abs(offset[0]) < LARGEST / 4)
     return Rows(top, offset, scale, mean, kl, near & anchored & (kl < jnp.inf))
