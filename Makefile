@@ -5,11 +5,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := check
-.PHONY: install format lint types test notebooks readme bench check
+.PHONY: install format lint types test notebooks docs readme bench check
 
 PYTHON ?= python3
 BIN := .venv/bin
-STEPS := lint types test notebooks readme
+STEPS := lint types test notebooks docs readme
 
 install: .venv/installed
 
@@ -36,6 +36,9 @@ test: install
 
 notebooks: install
 	$(BIN)/python .ci/notebooks.py
+
+docs: install
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky docs docs/_build/html
 
 readme:
 	.ci/readme

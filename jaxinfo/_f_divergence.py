@@ -35,7 +35,7 @@ def f_divergence(
         p: logits of P along `axis`; -inf is a class that does not exist.
         q: logits of Q, in the shape of `p`.
         generator: with t = p / q, "hellinger" (1 - sqrt t)**2 / 2 (the squared distance), "total_variation"
-            |t - 1| / 2, "chi2" (t - 1)**2, "triangular" (t - 1)**2 / (t + 1), "jeffreys" (t - 1) log t, "kl"
+            abs(t - 1) / 2, "chi2" (t - 1)**2, "triangular" (t - 1)**2 / (t + 1), "jeffreys" (t - 1) log t, "kl"
             t log t, "reverse_kl" -log t; or f as an elementwise function of log t (any finite values), say
             `lambda r: jnp.expm1(r) ** 2`.
         axis: the class axis.

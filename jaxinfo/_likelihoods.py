@@ -103,7 +103,7 @@ def poisson_nll(
         0 at rate 0, where no finite limit exists. All modes and orders.
 
     Accuracy:
-        Relative error within 16 eps (1 + x |delta| / loss), the second part being that of delta, whose
+        Relative error within 16 eps (1 + x abs(delta) / loss), the second part being that of delta, whose
         absolute error is below eps however large the count; the plain form loses x log(x) / loss eps
         (tests/core/test_likelihoods.py).
 

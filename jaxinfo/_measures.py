@@ -36,7 +36,7 @@ def entropy(p: Float[Array, "..."], *, axis: int = -1, where: Bool[Array, "..."]
         -p (log p + H), 0 where p is 0. All modes and orders.
 
     Accuracy:
-        Relative error within (8 + |log H|) eps, near-deterministic rows included
+        Relative error within (8 + abs(log H)) eps, near-deterministic rows included
         (tests/core/test_precision.py).
 
     Examples:

@@ -35,7 +35,7 @@ def logsumexp(
         All modes and orders.
 
     Accuracy:
-        Within a few eps of max(1, |value|) (tests/core/test_precision.py).
+        Within a few eps of max(1, abs(value)) (tests/core/test_precision.py).
 
     Examples:
         >>> import jax.numpy as jnp

@@ -100,7 +100,7 @@ class FitResult:
 
     @property
     def parameters(self) -> int:
-        """Number of parameters that the likelihood determines: the rank of the information.
+        """Number of parameters that the likelihood determines, which is the rank of the information.
 
         All of them where there are more than 2,000, whose information matrix is not formed.
         """
@@ -108,7 +108,7 @@ class FitResult:
 
     @property
     def singular(self) -> bool:
-        """Whether the information is singular: then covariances are pseudo-inverses."""
+        """Whether the information is singular, so that covariances are pseudo-inverses."""
         return self.parameters < self.uncertainty.size
 
     @property

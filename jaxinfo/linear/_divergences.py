@@ -40,7 +40,7 @@ def linear_kl_divergence(
         q_kernel: its output kernel, over the same classes.
         p_bias: added to the logits of p, shape [V].
         q_bias: added to the logits of q, shape [V].
-        where: the elements to include, broadcastable to [*batch, V].
+        where: the elements to include, broadcastable to `[*batch, V]`.
         soft_cap: replaces the logits of both by cap * tanh(logits / cap), before the mask.
         temperature: divides the logits of both, before the cap.
         axis_name: inside `shard_map`, the mesh axis that the columns of both kernels are sharded over.
@@ -112,7 +112,7 @@ def linear_js_divergence(
         weight: w in [0, 1], the weight of P in the mixture.
         p_bias: added to the logits of p, shape [V].
         q_bias: added to the logits of q, shape [V].
-        where: the elements to include, broadcastable to [*batch, V].
+        where: the elements to include, broadcastable to `[*batch, V]`.
         soft_cap: replaces the logits of both by cap * tanh(logits / cap), before the mask.
         temperature: divides the logits of both, before the cap.
         axis_name: inside `shard_map`, the mesh axis that the columns of both kernels are sharded over.

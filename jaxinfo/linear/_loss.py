@@ -59,10 +59,10 @@ def linear_softmax_cross_entropy(
     Args:
         hidden: hidden states of the examples or tokens, with any number of batch axes.
         kernel: the output kernel; a column of -inf is a class that does not exist.
-        targets: integers of the batch shape are class indices; floating values of shape [*batch, V] are a
+        targets: integers of the batch shape are class indices; floating values of shape `[*batch, V]` are a
             distribution, not renormalised. A label outside [0, V) gives nan in value and gradient.
         bias: added to the logits, shape [V].
-        where: the elements to include, broadcastable to [*batch, V]: [V] masks classes, [*batch, 1] examples. An
+        where: the elements to include, broadcastable to `[*batch, V]`: [V] masks classes, `[*batch, 1]` examples. An
             example with nothing included has loss 0 and gradient 0, whatever it holds.
         class_weights: multiplies the term of each class, shape [V].
         label_smoothing: a in [0, 1]: targets become (1 - a) t + a / K over the K included finite classes.

@@ -55,7 +55,7 @@ def linear_token_statistics(
         kernel: the output kernel.
         labels: class indices of the batch shape; one outside [0, V) has log-probability nan.
         bias: added to the logits, shape [V].
-        where: the elements to include, broadcastable to [*batch, V].
+        where: the elements to include, broadcastable to `[*batch, V]`.
         soft_cap: replaces logits by cap * tanh(logits / cap), before the mask.
         temperature: divides the logits, before the cap.
         axis_name: inside `shard_map`, the mesh axis that the columns of `kernel` are sharded over.

@@ -1,0 +1,64 @@
+"""Single backticks in docstrings: a link where they name something public, code elsewhere.
+
+reStructuredText leaves their meaning open. Here the docstrings are read in a terminal first.
+"""
+
+import importlib
+import inspect
+import re
+from functools import cache
+
+from sphinx.application import Sphinx
+
+DOORS = ("jaxinfo", "jaxinfo.fitting", "jaxinfo.verify", "jaxinfo.bench", "jaxinfo.datasets")
+_BACKTICKS = re.compile(r"(?<![`:\w])`([^`\n]+)`(?![`_])")
+
+
+@cache
+def targets() -> dict[str, str]:
+    """Return the full name of everything public by the names it may be called."""
+    found: dict[str, str] = {}
+    for door in DOORS:
+        try:
+            module = importlib.import_module(door)
+        except ModuleNotFoundError:
+            continue
+        for name, value in vars(module).items():
+            if not name.startswith("_") and (inspect.isfunction(value) or inspect.isclass(value)):
+                prefix = door.removeprefix("jaxinfo").lstrip(".")
+                full = f"{door}.{name}"
+                for called in {name, full, f"{prefix}.{name}".lstrip(".")}:
+                    found.setdefault(called, full)
+    return found
+
+
+def _linked(match: re.Match[str]) -> str:
+    text = match.group(1)
+    full = targets().get(text.removesuffix("()"))
+    return f":py:obj:`{text} <{full}>`" if full else f"``{text}``"
+
+
+def _process(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    door = name.rpartition(".")[0]
+    own = door.startswith("jaxinfo.compat")  # there the same names mean the functions of torch
+    lines[:] = [_BACKTICKS.sub(r"``\1``" if own else _linked, line) for line in lines]
+
+
+def _signature(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Name arrays briefly, and leave out how to make a result: nobody calls it, its attributes are listed below."""
+    if what == "class" and "Attributes:" in (inspect.getdoc(obj) or "") and not name.endswith("Checkpoint"):
+        return "", None
+    return _short(signature), _short(returns)
+
+
+def _short(text: str | None) -> str | None:
+    return text and text.replace("jaxlib._jax.Array", "Array").replace("jax.Array", "Array")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register both."""
+    app.connect("autodoc-process-docstring", _process, priority=900)  # after napoleon
+    app.connect("autodoc-process-signature", _signature)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
