@@ -13,12 +13,14 @@ vocabularies     linear_softmax_cross_entropy, linear_token_statistics, linear_k
 Reductions       mean, total
 Estimation       fit, FitResult
 Trust            verify: gradients checked, of any JAX code
+Cost             bench: time, memory and error of any JAX code, here or compiled for devices that are not here
 Coming from
 PyTorch          jaxinfo.compat.torch: torch.nn.functional's signatures
 
 Functions are pure and unreduced, take logits, and are not jitted: the caller jits, vmaps and differentiates.
 """
 
+from jaxinfo import bench as bench
 from jaxinfo import verify as verify
 from jaxinfo._classification import nll as nll
 from jaxinfo._classification import softmax_cross_entropy as softmax_cross_entropy

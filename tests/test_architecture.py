@@ -32,6 +32,7 @@ FLOORS = (
 ASIDE = {"verify", "bench", "datasets"}
 
 PUBLIC = {
+    "bench",
     "cross_entropy",
     "entropy",
     "f_divergence",
