@@ -15,6 +15,8 @@ from jaxinfo.verify._vectors import Vector, join, split
 
 _BARS = 8.0  # error bars of the oracle that a claim may be off
 _NOISE = 32.0  # times the measured effect of rounding
+SINGLE = 2.0**-23
+LENIENT = 16 * SINGLE  # relative differences that are float32's
 _MANY = 200_000  # from here on an evaluation is dear
 
 
@@ -51,6 +53,12 @@ class Outcome:
         self.resolution = min(self.resolution, allowed)
         self.detectable[mode] = min(self.detectable.get(mode, math.inf), detectable)
 
+    def forget(self) -> None:
+        """Forget what was measured: other bounds, or other directions, hold from here on."""
+        self.worst_ratio.clear()
+        self.detectable.clear()
+        self.resolution = math.inf
+
 
 @dataclasses.dataclass
 class Checker:
@@ -75,6 +83,11 @@ class Checker:
         """Return the direction without what is held; symmetric where only symmetric matrices are meant."""
         v = restricted(direction.v, self.keep)
         return [symmetrised(d, x) for d, x in zip(v, self.engine.xs, strict=True)] if self.symmetric else v
+
+    @property
+    def tolerated(self) -> float:
+        """By how much, relatively, derivatives may differ that are solved for to a tolerance of their own."""
+        return max(self.lenient, LENIENT if self.engine.to_a_tolerance else 0.0)
 
     @property
     def part(self) -> float:

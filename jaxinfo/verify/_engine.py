@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxinfo.verify._exact import AS_IS, Exact
 from jaxinfo.verify._floats import float64
-from jaxinfo.verify._jaxprs import count_elements, rewritten
+from jaxinfo.verify._jaxprs import count_elements, dependent, rewritten, stops_by_values
 from jaxinfo.verify._oracle import Derivative, Line, differentiate, glance
 from jaxinfo.verify._rules import Perturb
 from jaxinfo.verify._vectors import Vector, join, split
@@ -58,6 +58,29 @@ class Engine:
     @cached_property
     def _noisy(self) -> dict[float, Any]:
         return {}
+
+    @cached_property
+    def _traced(self) -> tuple[Any, Any]:
+        """The claims as equations, and the structure of what they return."""
+        with float64():
+            still = [jnp.zeros(x.shape) for x in self.xs], [jnp.zeros(y.shape) for y in self.outputs]
+            program, shape = jax.make_jaxpr(self.exact.claims, return_shape=True)(self._points, *still)
+        return program, jax.tree_util.tree_structure(shape)
+
+    @property
+    def program(self) -> Any:
+        """The claims as equations."""
+        return self._traced[0]
+
+    @cached_property
+    def to_a_tolerance(self) -> bool:
+        """Whether a derivative comes from an iteration that stops at a tolerance of its own."""
+        return stops_by_values(self.program)
+
+    @cached_property
+    def samples_by_rejection(self) -> bool:
+        """Whether an argument is a parameter of samples of gamma, beta, dirichlet, t or chi-square."""
+        return any(eqn.primitive.name == "random_gamma" for eqn in dependent(self.program))
 
     @cached_property
     def at_zero(self) -> Vector:
@@ -168,8 +191,8 @@ class Engine:
         with float64():
             tangent, cotangent = [jnp.asarray(d) for d in v], [jnp.asarray(c) for c in u]
             if size not in self._noisy:
-                program, shape = jax.make_jaxpr(self.exact.claims, return_shape=True)(self._points, tangent, cotangent)
-                tree, run = jax.tree_util.tree_structure(shape), self._jit(rewritten(program, Perturb(size)))
+                program, tree = self._traced
+                run = self._jit(rewritten(program, Perturb(size)))
                 self._noisy[size] = lambda *args: jax.tree_util.tree_unflatten(tree, run(*args))
             rows = [
                 self._noisy[size](*(x * (1 + k * 2.0**-48) for x in self._points), *tangent, *cotangent)

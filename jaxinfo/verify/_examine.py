@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinfo.verify import _locate
-from jaxinfo.verify._along import Checker, Fault
+from jaxinfo.verify._along import LENIENT, SINGLE, Checker, Fault
 from jaxinfo.verify._choose import lower
 from jaxinfo.verify._directions import (
     Direction,
     first_directions,
     is_symmetric,
+    largest,
     leaf_by_leaf,
     led_by,
     ordinary,
@@ -29,7 +30,6 @@ from jaxinfo.verify._session import Session
 from jaxinfo.verify._transforms import exact_laws, own_laws
 from jaxinfo.verify._vectors import Vector, join, split
 
-_SINGLE, _LENIENT = 2.0**-23, 16
 _MANY = 200_000  # inputs, from where an evaluation is dear
 
 
@@ -69,13 +69,11 @@ def _along_all(checker: Checker, todo: list[Direction], session: Session, own_ep
         while (wrong := checker.along(direction)) is not None:
             fault = session.found.faults[0]
             exists = find_element(checker, wrong, fault)
-            if exists and _immaterial(fault, own_eps) and not checker.lenient:
-                # a constant with eight digits, an adjoint solved to a tolerance: right in the caller's dtype
-                off = abs(fault.value - fault.reference) / max(abs(fault.reference), np.finfo(float).tiny)
+            if exists and not checker.lenient and (why := _immaterial(fault, checker, own_eps)):
                 session.found.faults.clear()
-                session.found.worst_ratio.clear()
-                session.found.notes.append(f"Its derivative is off by {off:.1e}, beyond float64 and within float32.")
-                checker.lenient = _LENIENT * _SINGLE
+                session.found.forget()
+                session.found.notes.append(why)
+                checker.lenient = LENIENT
                 continue
             if exists:
                 return
@@ -85,10 +83,17 @@ def _along_all(checker: Checker, todo: list[Direction], session: Session, own_ep
             checker.keep = checker.keep * (np.arange(checker.keep.size) != fault.input)
 
 
-def _immaterial(fault: Fault, own_eps: float) -> bool:
-    """Whether an element of the gradient is right to float32, and the caller has no more than that."""
-    off = abs(fault.value - fault.reference)
-    return own_eps >= _SINGLE and bool(off <= _LENIENT * _SINGLE * abs(fault.reference))
+def _immaterial(fault: Fault, checker: Checker, own_eps: float) -> str:
+    """Return why a fault of an element is none: no more digits are meant than float32's."""
+    off, reference = abs(fault.value - fault.reference), abs(fault.reference)
+    relative = off / max(reference, np.finfo(float).tiny)
+    said = f"Its derivative is off by {relative:.1e}, beyond float64 and within float32"
+    if own_eps >= SINGLE and off <= LENIENT * reference:  # a constant with eight digits
+        return said + "."
+    size = max(reference, largest(checker.gradient) if checker.engine.exact.modes.reverse else 0.0)
+    if off <= LENIENT * size and checker.engine.to_a_tolerance:  # an adjoint solved by an adaptive method
+        return said + ": a loop that stops at a tolerance of its own has no more digits."
+    return ""
 
 
 def _means_symmetric(engine: Engine) -> bool:
@@ -102,7 +107,7 @@ def _along_symmetric_matrices(checker: Checker, todo: list[Direction], session: 
     """Ask again in symmetric directions: a function of symmetric matrices may read one triangle only."""
     general, checker.symmetric = list(session.found.faults), True
     session.found.faults.clear()
-    session.found.worst_ratio.clear()
+    session.found.forget()
     _along_all(checker, todo, session, own_eps)
     if session.found.faults:
         session.found.faults[:] = general
@@ -220,7 +225,7 @@ def in_own_dtype(mine: Own, checker: Checker, session: Session, directions: int,
     if not session.found.faults and not session.found.kinks:
         laws = [own_laws(mine, engine, v, u, claimed, counted)]
         if not any(row.transform == "zero of zero" for row in session.found.rows):
-            laws.insert(0, exact_laws(engine, v, checker.u, session.rng))
+            laws.insert(0, exact_laws(engine, v, checker.u, session.rng, checker.tolerated))
         for row, text in (found for law in laws for found in law):
             session.found.rows.append(row)
             if text:

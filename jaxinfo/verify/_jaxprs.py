@@ -69,20 +69,23 @@ def rewritten(closed: Any, rule: Rule) -> Callable[..., list[Any]]:
 
 def float_dtypes(closed: Any) -> set[np.dtype]:
     """Return the floating dtypes of everything in the program that depends on an argument."""
-    found: set[np.dtype] = set()
+    return {np.dtype(v.aval.dtype) for eqn in dependent(closed) for v in eqn.outvars if is_float(v.aval.dtype)}
 
-    def walk(jaxpr: Any, depends: Sequence[bool]) -> list[bool]:
+
+def dependent(closed: Any) -> list[jex.JaxprEqn]:
+    """Return the operations with an operand that depends on a floating argument, those of inner programs included."""
+    found: list[jex.JaxprEqn] = []
+
+    def walk(jaxpr: Any, depends: Sequence[bool]) -> None:
         tainted = {v for v, flag in zip(jaxpr.invars, depends, strict=True) if flag}
         for eqn in jaxpr.eqns:
             flags = [not isinstance(atom, jex.Literal) and atom in tainted for atom in eqn.invars]
             if any(flags):
-                outs = [v for v in eqn.outvars if is_float(v.aval.dtype)]
-                tainted.update(outs)
-                found.update(np.dtype(v.aval.dtype) for v in outs)
+                found.append(eqn)
+                tainted.update(v for v in eqn.outvars if is_float(v.aval.dtype))
                 for inner in _jaxprs_in(eqn.params):
                     whole = len(inner.invars) != len(flags)
                     walk(inner, [is_float(v.aval.dtype) and (whole or f) for v, f in _padded(inner.invars, flags)])
-        return []
 
     walk(closed.jaxpr, [is_float(v.aval.dtype) for v in closed.jaxpr.invars])
     return found
@@ -100,6 +103,22 @@ def primitives(closed: Any) -> set[str]:
 
     walk(closed.jaxpr)
     return found
+
+
+def stops_by_values(closed: Any) -> bool:
+    """Whether the program holds a loop that stops where floats say so: an iteration to a tolerance of its own."""
+
+    def found(jaxpr: Any) -> bool:
+        for eqn in jaxpr.eqns:
+            if eqn.primitive.name == "while":
+                tests = [v for e in eqn.params["cond_jaxpr"].jaxpr.eqns for v in e.invars]
+                if any(not isinstance(v, jex.Literal) and is_float(v.aval.dtype) for v in tests):
+                    return True
+            if any(found(inner) for inner in _jaxprs_in(eqn.params)):
+                return True
+        return False
+
+    return found(closed.jaxpr)
 
 
 def count_operations(closed: Any) -> int:

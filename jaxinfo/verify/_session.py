@@ -64,6 +64,12 @@ class Session:
     def report(self, oracle: str, engine: Engine | None, mine: Own, checker: Checker | None) -> GradientReport:
         """Return what was found, the first fault as the worst."""
         found = self.found
+        if found.faults and engine is not None and engine.samples_by_rejection:
+            found.notes.append(f"Seen was: {found.faults[0].text}.")
+            return self.undecidable(
+                "f draws samples by rejection, whose derivative in JAX is that of their distribution "
+                "(implicit reparametrisation): right on average, and not the slope for a fixed key."
+            )
         detectable = max(found.detectable.get(m, 0.0) for m in _ALL)
         worst = None
         if found.faults:

@@ -27,8 +27,10 @@ _LONG = 400  # operations, from where they are not dispatched one by one
 _MIX = (-64.0, 0.125)  # far apart and of either sign: a rule that clips its cotangent shows it, or one of its size
 
 
-def exact_laws(engine: Engine, v: list[np.ndarray], u: Vector, rng: np.random.Generator) -> Iterator[Found]:
-    """Yield the laws within the exact function, where rounding hides nothing."""
+def exact_laws(
+    engine: Engine, v: list[np.ndarray], u: Vector, rng: np.random.Generator, tolerated: float
+) -> Iterator[Found]:
+    """Yield the laws within the exact function, where rounding hides nothing; `tolerated` is relative."""
     modes = engine.exact.modes
     cotangent = split(u, engine.outputs)
     other_v = [np.asarray(signs(rng, d.shape) * np.abs(d)) for d in v]
@@ -40,13 +42,13 @@ def exact_laws(engine: Engine, v: list[np.ndarray], u: Vector, rng: np.random.Ge
         [np.asarray(a * x + b * y) for x, y in zip(v, other_v, strict=True)],
         [np.asarray(a * x + b * y) for x, y in zip(cotangent, other_u, strict=True)],
     )
-    zero = engine.claims([np.zeros(x.shape) for x in v], [np.zeros(x.shape) for x in cotangent])
+    scaled = {c: engine.claims(_times(c, v), _times(c, cotangent)) for c in (0.0, *_scales(engine))}
     noise = engine.noise(v, cotangent)
     unit = engine.exact.eps
     inputs, outputs = np.isfinite(join(engine.xs)), engine.mask
 
     def law(mode: str, name: str, left: Vector, right: Vector, scale: float, bars: Vector, mask: np.ndarray) -> Found:
-        allowed = 64 * unit / NOISE * bars + 64 * max(unit, eps(np.float64)) * scale
+        allowed = 64 * unit / NOISE * bars + (64 * max(unit, eps(np.float64)) + tolerated) * scale
         return _found(mode, name, "float64", left, right, allowed, scale, mask, unit)
 
     for mode, mask in (("forward", outputs), ("reverse", inputs)):
@@ -56,7 +58,9 @@ def exact_laws(engine: Engine, v: list[np.ndarray], u: Vector, rng: np.random.Ge
         scale = _size(first[mode], mask) + _size(second[mode], mask)
         name = "linear in the tangent" if mode == "forward" else "linear in the cotangent"
         yield law(mode, name, mixed[mode], a * first[mode] + b * second[mode], abs(a) * scale, abs(a) * bars, mask)
-        yield law(mode, "zero of zero", zero[mode], np.zeros_like(zero[mode]), scale, 0 * bars, mask)
+        for c, result in scaled.items():
+            title = "zero of zero" if c == 0 else f"{c:.2g} times it"
+            yield law(mode, title, result[mode], c * first[mode], c * scale if c else scale, c * bars, mask)
         under = f"{mode} value"
         yield law(
             mode,
@@ -83,6 +87,15 @@ def exact_laws(engine: Engine, v: list[np.ndarray], u: Vector, rng: np.random.Ge
         scale = _norm(join(other_v) * np.where(inputs, here, 0)) + _norm(join(v) * np.where(inputs, swapped, 0))
         bars = np.abs(_masked_dot(join(other_v), noise["second"][0], inputs)) * 2
         yield law(modes.second, "Hessian symmetric", left, right, scale, bars, np.ones(1, bool))
+
+
+def _times(c: float, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    return [np.asarray(c * x) for x in arrays]
+
+
+def _scales(engine: Engine) -> tuple[float, float]:
+    """Return factors of tangent and cotangent, by which a rule that has a threshold shows it."""
+    return (2.0**-20, 2.0**10) if engine.exact.eps < 1e-4 else (2.0**-3, 2.0**3)  # half precision has few powers
 
 
 def _transposed(
