@@ -23,7 +23,7 @@ DOCUMENTED = re.findall(
     "\n".join(page.read_text() for page in sorted((DOCS / "api").glob("*.md"))),
     flags=re.MULTILINE,
 )
-DOORS = ("fitting", "verify", "datasets", "compat/torch")
+DOORS = ("fitting", "verify", "bench", "datasets", "compat/torch")
 PAGES_OF_CODE = ("index.md", "contract.md")
 
 
