@@ -5,11 +5,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := check
-.PHONY: install format lint types test notebooks docs readme bench check
+.PHONY: install format lint types test notebooks docs package readme bench check
 
 PYTHON ?= python3
 BIN := .venv/bin
-STEPS := lint types test notebooks docs readme
+STEPS := lint types test notebooks docs package readme
 
 install: .venv/installed
 
@@ -39,6 +39,9 @@ notebooks: install
 
 docs: install
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky docs docs/_build/html
+
+package: install
+	$(BIN)/python .ci/package.py
 
 readme:
 	.ci/readme
