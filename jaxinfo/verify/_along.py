@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -79,9 +79,9 @@ class Checker:
         """What reverse mode claims for the cotangent."""
         return self.engine.claims([np.zeros(x.shape) for x in self.engine.xs], self.cotangent)["reverse"]
 
-    def _allowed(self, direction: Direction) -> list[np.ndarray]:
-        """Return the direction without what is held; symmetric where only symmetric matrices are meant."""
-        v = restricted(direction.v, self.keep)
+    def allowed(self, v: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return a direction without what is held; symmetric where only symmetric matrices are meant."""
+        v = restricted(v, self.keep)
         return [symmetrised(d, x) for d, x in zip(v, self.engine.xs, strict=True)] if self.symmetric else v
 
     @property
@@ -110,7 +110,7 @@ class Checker:
         Returns:
             The direction without the elements that are held; None if all agreed.
         """
-        v = self._allowed(direction)
+        v = self.allowed(direction.v)
         if not join(v).any():
             return None
         engine, modes = self.engine, self.engine.exact.modes
@@ -187,7 +187,7 @@ class Checker:
 
     def second(self, direction: Direction) -> None:
         """Compare the second derivative along a direction with differences of the claimed first."""
-        v = self._allowed(direction)
+        v = self.allowed(direction.v)
         kind = self.engine.exact.modes.second
         if kind is None or not join(v).any():
             return

@@ -86,7 +86,7 @@ def check_gradients(
         (<Verdict.WRONG: 'WRONG'>, (1,))
 
     References:
-        L. F. Richardson, Phil. Trans. R. Soc. A 210 (1911); C. Ridders, Adv. Eng. Software 4 (1982).
+        Richardson, Phil. Trans. R. Soc. A 210 (1911); Ridders, Adv. Eng. Software 4 (1982).
     """
     _check_arguments(order, modes, directions, dtypes, budget_seconds)
     session = Session(time.perf_counter(), budget_seconds, np.random.default_rng(seed))

@@ -27,12 +27,14 @@ def edges(leaves: list[np.ndarray], names: list[str]) -> Iterator[Edge]:
 
 
 def out_of_range(leaves: list[np.ndarray], names: list[str]) -> Iterator[Edge]:
-    """Yield labels that name no class."""
-    rows = next((x for x in leaves if is_float(x.dtype) and x.ndim), None)
+    """Yield labels that name no class, whichever axis of the floating leaves the classes are along."""
+    floats = [x for x in leaves if is_float(x.dtype) and x.ndim]
+    wide = [x for x in floats if x.ndim > 1] or floats
     for k, leaf in enumerate(leaves):
-        if rows is None or not np.issubdtype(leaf.dtype, np.integer) or leaf.shape != rows.shape[:-1]:
+        if not floats or not np.issubdtype(leaf.dtype, np.integer) or leaf.shape != floats[0].shape[:-1]:
             continue
-        classes = rows.shape[-1]
+        # of logits the last axis; of features, kernel and bias it may be any
+        classes = wide[0].shape[-1] if len(wide) == 1 else max(size for x in wide for size in x.shape)
         for label in (-1, -100, classes, classes + 100):
             info = np.iinfo(leaf.dtype)
             if info.min <= label <= info.max and leaf.size:

@@ -28,7 +28,7 @@ from jaxinfo.verify._jaxprs import primitives
 from jaxinfo.verify._own import Own, compare
 from jaxinfo.verify._session import Session
 from jaxinfo.verify._transforms import exact_laws, own_laws
-from jaxinfo.verify._vectors import Vector, join, split
+from jaxinfo.verify._vectors import Vector, join
 
 _MANY = 200_000  # inputs, from where an evaluation is dear
 
@@ -189,8 +189,7 @@ def in_own_dtype(mine: Own, checker: Checker, session: Session, directions: int,
         session.found.notes.append(f"The budget ended before {mine.dtype} was checked.")
         return
     engine = checker.engine
-    v = first_directions(engine.xs, session.rng, 1)[0].v
-    v = split(join(v) * checker.keep, v)
+    v = checker.allowed(first_directions(engine.xs, session.rng, 1)[0].v)
     u = checker.cotangent
     claimed = mine.run(mine.compiled, v, u)
     inputs, outputs = checker.keep != 0, engine.mask
@@ -225,7 +224,7 @@ def in_own_dtype(mine: Own, checker: Checker, session: Session, directions: int,
     if not session.found.faults and not session.found.kinks:
         laws = [own_laws(mine, engine, v, u, claimed, counted)]
         if not any(row.transform == "zero of zero" for row in session.found.rows):
-            laws.insert(0, exact_laws(engine, v, checker.u, session.rng, checker.tolerated))
+            laws.insert(0, exact_laws(checker, v))
         for row, text in (found for law in laws for found in law):
             session.found.rows.append(row)
             if text:

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+TRAINED = "label out of range, gradient of another value"
+
 
 @dataclasses.dataclass(frozen=True)
 class Finding:

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxinfo.verify._draw import draw
 from jaxinfo.verify._edges import edges, out_of_range
-from jaxinfo.verify._findings import Finding, HuntReport
+from jaxinfo.verify._findings import TRAINED, Finding, HuntReport
 from jaxinfo.verify._floats import as_called
 from jaxinfo.verify._probe import Probe
 
@@ -23,7 +23,8 @@ def hunt(f: Callable[..., Any], *args: Any, examples: int = 100, seed: int = 0) 
     - a finite value with a nan gradient, in reverse or forward mode;
     - forward mode that differs from reverse mode;
     - jit that differs from eager;
-    - a label out of range with a finite value: another class was taken, silently;
+    - a label out of range with a finite value: another class was taken, silently; or whose gradient is not that of
+      the value: an example that counts as ignored is still trained on;
     - half precision whose value is not finite where float64's could be held.
 
     A nan that is masked away before an output is no fault, nor is the nan gradient of a value that is not finite.
@@ -58,6 +59,10 @@ def hunt(f: Callable[..., Any], *args: Any, examples: int = 100, seed: int = 0) 
             finding = probe.silent(name, leaves)
             if finding is not None:
                 found.setdefault((finding.kind, "", name.split(" of ")[0]), finding)
+            if not any(finding.kind == TRAINED for finding in found.values()):
+                finding = probe.trained(name, leaves)
+                if finding is not None:
+                    found[finding.kind, "", name] = finding
         notes: tuple[str, ...] = ()
         if examples:
             drawn, notes = draw(probe, examples)

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinfo.verify._blame import blame
-from jaxinfo.verify._findings import Finding
+from jaxinfo.verify._check import check_gradients
+from jaxinfo.verify._findings import TRAINED, Finding
 from jaxinfo.verify._floats import eps, float64, is_float
+from jaxinfo.verify._report import Verdict
 
 _TERMS = 256.0  # units in the last place of the sum of magnitudes that two orders of summation may differ by
 
@@ -132,6 +134,17 @@ class Probe:
         if first.size and first[0] == 0:
             return None  # ignored, which may be meant
         return Finding("label out of range, finite value", name, self.rebuild(leaves), f"the value is {first}", "", "")
+
+    def trained(self, name: str, leaves: list[np.ndarray]) -> Finding | None:
+        """Return a finding if the gradient at a label out of range is not that of the value: it should be 0 or nan."""
+        arrays = [jnp.asarray(x) for x in leaves]
+        if not _finite(self.compiled(arrays)["value"]):
+            return None
+        report = check_gradients(lambda *xs: self.value(xs), *arrays, order=1)
+        if report.verdict is not Verdict.WRONG:
+            return None
+        detail = f"{report.worst}" if report.worst is not None else report.reason
+        return Finding(TRAINED, name, self.rebuild(leaves), detail, "", "")
 
 
 def _compiled(ask: Callable[..., dict[str, Any]], start: list[np.ndarray]) -> Callable[[Sequence[Any]], dict[str, Any]]:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxinfo.verify._along import Checker
 from jaxinfo.verify._directions import signs
 from jaxinfo.verify._engine import NOISE, Engine, spread
 from jaxinfo.verify._floats import eps, float64
@@ -27,13 +28,12 @@ _LONG = 400  # operations, from where they are not dispatched one by one
 _MIX = (-64.0, 0.125)  # far apart and of either sign: a rule that clips its cotangent shows it, or one of its size
 
 
-def exact_laws(
-    engine: Engine, v: list[np.ndarray], u: Vector, rng: np.random.Generator, tolerated: float
-) -> Iterator[Found]:
-    """Yield the laws within the exact function, where rounding hides nothing; `tolerated` is relative."""
+def exact_laws(checker: Checker, v: list[np.ndarray]) -> Iterator[Found]:
+    """Yield the laws within the exact function, where rounding hides nothing."""
+    engine, u, rng = checker.engine, checker.u, checker.rng
     modes = engine.exact.modes
     cotangent = split(u, engine.outputs)
-    other_v = [np.asarray(signs(rng, d.shape) * np.abs(d)) for d in v]
+    other_v = checker.allowed([np.asarray(signs(rng, d.shape) * np.abs(d)) for d in v])
     other_u = [np.asarray(signs(rng, c.shape) * np.abs(c)) for c in cotangent]
     a, b = _MIX
     first = engine.claims(v, cotangent)
@@ -48,7 +48,7 @@ def exact_laws(
     inputs, outputs = np.isfinite(join(engine.xs)), engine.mask
 
     def law(mode: str, name: str, left: Vector, right: Vector, scale: float, bars: Vector, mask: np.ndarray) -> Found:
-        allowed = 64 * unit / NOISE * bars + (64 * max(unit, eps(np.float64)) + tolerated) * scale
+        allowed = 64 * unit / NOISE * bars + (64 * max(unit, eps(np.float64)) + checker.tolerated) * scale
         return _found(mode, name, "float64", left, right, allowed, scale, mask, unit)
 
     for mode, mask in (("forward", outputs), ("reverse", inputs)):

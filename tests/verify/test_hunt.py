@@ -17,10 +17,15 @@ def kinds(report: verify.HuntReport) -> set[str]:
     return {finding.kind for finding in report.findings}
 
 
-def test_entropy_of_softmax_has_a_nan_gradient_at_a_gap_of_90() -> None:
-    report = verify.hunt(lambda x: jnp.sum(jax.scipy.special.entr(jax.nn.softmax(x))), ROW, examples=0)
+def test_entropy_of_softmax_has_a_nan_gradient_at_a_gap_of_88() -> None:
+    def entropy(x: jax.Array) -> jax.Array:
+        return jnp.sum(jax.scipy.special.entr(jax.nn.softmax(x)))
+
+    report = verify.hunt(entropy, ROW, examples=0)
     assert "finite value, nan gradient" in kinds(report)
     assert all("test_hunt.py" in f.source for f in report.findings if f.primitive)
+    at_88 = verify.check_gradients(entropy, jnp.array([88.0, 0.0, 0.0], jnp.float32), order=1)
+    assert at_88.verdict is verify.Verdict.WRONG, str(at_88)
 
 
 def test_optax_safe_cross_entropy_is_nan_in_forward_mode_only() -> None:
@@ -37,6 +42,33 @@ def test_a_label_out_of_range_that_takes_another_class() -> None:
     report = verify.hunt(optax.softmax_cross_entropy_with_integer_labels, ROW, jnp.array([1], jnp.int32), examples=0)
     assert "label out of range, finite value" in kinds(report)
     assert verify.hunt(jaxinfo.softmax_cross_entropy, ROW, jnp.array([1], jnp.int32), examples=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+def test_tokamax_trains_on_a_label_out_of_range_whose_value_is_constant(reduction: str) -> None:
+    tokamax = pytest.importorskip("tokamax")
+
+    def loss(x: jax.Array, kernel: jax.Array, labels: jax.Array) -> jax.Array:
+        return tokamax.linear_softmax_cross_entropy_loss(x, labels, kernel, reduction=reduction, implementation="xla")
+
+    report = verify.hunt(loss, jnp.ones((1, 8)), jnp.eye(8, 128), jnp.array([1], jnp.int32), examples=0)
+    assert "label out of range, gradient of another value" in kinds(report), str(report)
+
+
+def test_an_ignored_label_that_is_trained_on() -> None:
+    @jax.custom_vjp
+    def ignoring(x: jax.Array, labels: jax.Array) -> jax.Array:
+        return -jnp.sum(jax.nn.one_hot(labels, x.shape[-1], dtype=x.dtype) * jax.nn.log_softmax(x), axis=-1)
+
+    def push(saved: tuple[jax.Array, jax.Array], c: jax.Array) -> tuple[jax.Array, None]:
+        x, labels = saved
+        return c[:, None] * (jax.nn.softmax(x) - jax.nn.one_hot(labels, x.shape[-1], dtype=x.dtype)), None
+
+    ignoring.defvjp(lambda x, labels: (ignoring(x, labels), (x, labels)), push)
+    labels = jnp.array([1], jnp.int32)
+    assert verify.check_gradients(ignoring, ROW, labels)
+    assert "label out of range, gradient of another value" in kinds(verify.hunt(ignoring, ROW, labels, examples=0))
 
 
 def test_float16_log_softmax_of_65536_classes() -> None:
