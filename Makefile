@@ -38,7 +38,7 @@ notebooks: install
 	$(BIN)/python .ci/notebooks.py
 
 docs: install
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky docs docs/_build/html
+	$(BIN)/sphinx-build --quiet --fresh-env --write-all --fail-on-warning --keep-going --nitpicky docs docs/_build/html
 
 package: install
 	$(BIN)/python .ci/package.py

@@ -45,6 +45,7 @@ autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 
 nitpicky = True
 # Types of other packages: there is no inventory of them without a network. Shapes in annotations are no names, and
@@ -65,7 +66,10 @@ html_sidebars = {"index": []}
 html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,
-    "secondary_sidebar_items": ["page-toc"],
+    # none beside the wide tables
+    "secondary_sidebar_items": {
+        pattern: ["page-toc"] for pattern in ("api/*", "notebooks/*", "contract", "accuracy", "fit", "linear", "verify")
+    },
     "footer_start": ["copyright"],
     "footer_end": [],
     "show_toc_level": 2,

@@ -11,6 +11,7 @@ from functools import cache
 from sphinx.application import Sphinx
 
 DOORS = ("jaxinfo", "jaxinfo.fitting", "jaxinfo.verify", "jaxinfo.bench", "jaxinfo.datasets")
+_RETURNS = re.compile(r"^(:returns: )\*(.+?)\* -- ")  # napoleon takes the words before a colon for a type
 _BACKTICKS = re.compile(r"(?<![`:\w])`([^`\n]+)`(?![`_])")
 
 
@@ -41,7 +42,8 @@ def _linked(match: re.Match[str]) -> str:
 def _process(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     door = name.rpartition(".")[0]
     own = door.startswith("jaxinfo.compat")  # there the same names mean the functions of torch
-    lines[:] = [_BACKTICKS.sub(r"``\1``" if own else _linked, line) for line in lines]
+    for i, line in enumerate(lines):
+        lines[i] = _BACKTICKS.sub(r"``\1``" if own else _linked, _RETURNS.sub(r"\1\2: ", line))
 
 
 def _signature(
@@ -50,11 +52,20 @@ def _signature(
     """Name arrays briefly, and leave out how to make a result: nobody calls it, its attributes are listed below."""
     if what == "class" and "Attributes:" in (inspect.getdoc(obj) or "") and not name.endswith("Checkpoint"):
         return "", None
+    if signature and callable(obj):  # a default that is a private constant is its value
+        constants = getattr(inspect.unwrap(obj), "__globals__", {})
+        signature = re.sub(r"(?<== )_[A-Z_]+\b", lambda m: repr(constants[m.group()]), signature)
     return _short(signature), _short(returns)
 
 
+# jax writes its ArrayLike out: arrays of jax and numpy, and the kinds of numbers.
+_ARRAY_LIKE = re.compile(
+    r"Array \| (numpy\.)?ndarray \| (numpy\.)?bool \| (numpy\.)?number \| bool \| int \| float \| complex"
+)
+
+
 def _short(text: str | None) -> str | None:
-    return text and text.replace("jaxlib._jax.Array", "Array").replace("jax.Array", "Array")
+    return text and _ARRAY_LIKE.sub("ArrayLike", re.sub(r"\bjax(lib\._jax)?\.Array\b", "Array", text))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -1,39 +1,47 @@
 """Formulas as MathML: every current browser sets it by itself, so a page needs no script, font or network.
 
 MathJax would be two megabytes to vendor or a page that is unreadable offline; pictures need a LaTeX and stay black
-in dark mode. docutils has the converter, and it refuses a command it does not know.
+in dark mode. latex2mathml leaves a command it does not know as it stands; here that is a warning.
 """
 
 import re
+from collections.abc import Callable
 
 from docutils import nodes
-from docutils.utils.math import MathError
-from docutils.utils.math.latex2mathml import tex2mathml
+from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
-# What docutils does not know: delimiters grow by themselves in MathML.
-_SPELLED_OTHERWISE = {r"\dots": r"\ldots", r"\Big": "", r"\big": ""}
+_SPELLED_OTHERWISE = {r"\arg": r"\mathrm{arg}", r"\texttt": r"\mathrm"}
+# TeX's thin spaces around the name of a function: after what it multiplies, and before an argument without brackets.
+_BEFORE = re.compile(r"(?<=[\w})])\s*(?=\\(?:log|exp)\b)")
+_AFTER = re.compile(r"(\\(?:log|exp))\s+(?=[\w\\])(?!\\left|\\big|\\Big)")
 
 
 def to_mathml(tex: str, *, display: bool) -> str:
-    """Return a formula as an element of MathML.
-
-    Raises:
-        MathError: docutils does not understand it.
-    """
-    tex = re.sub(r"\\(dots|Big|big)(?![A-Za-z])", lambda m: _SPELLED_OTHERWISE[m.group()], " ".join(tex.split()))
-    return tex2mathml(tex, as_block=display)
+    """Return a formula as an element of MathML."""
+    tex = re.sub(r"\\(arg|texttt)\b", lambda match: _SPELLED_OTHERWISE[match.group()], " ".join(tex.split()))
+    tex = _AFTER.sub(r"\1\\, ", _BEFORE.sub(r"\\, ", tex))
+    return convert(tex, display="block" if display else "inline")
 
 
-def _visitor(display: bool):
+def _held(formula: str, node: nodes.Element) -> str:
+    """Return a formula with the comma that follows it, which a browser would let fall onto the next line."""
+    parent = node.parent
+    i = parent.index(node) + 1
+    mark = re.match(r"[.,;:!?)]+", str(parent[i])) if i < len(parent) and isinstance(parent[i], nodes.Text) else None
+    if not mark:
+        return formula
+    parent[i] = nodes.Text(str(parent[i])[mark.end() :])
+    return f'<span class="held">{formula}{mark.group()}</span>'
+
+
+def _visitor(display: bool) -> Callable[[nodes.NodeVisitor, nodes.Element], None]:
     def visit(translator: nodes.NodeVisitor, node: nodes.Element) -> None:
-        try:
-            formula = to_mathml(node.astext(), display=display)
-        except MathError as error:
-            logging.getLogger(__name__).warning("a formula is not understood: %s", error, location=node)
-            formula = node.astext()
-        translator.body.append(f'<div class="formula">{formula}</div>' if display else formula)
+        formula = to_mathml(node.astext(), display=display)
+        for unknown in re.findall(r"\\\w+", formula):
+            logging.getLogger(__name__).warning("a formula has %s, which is not understood", unknown, location=node)
+        translator.body.append(f'<div class="formula">{formula}</div>' if display else _held(formula, node))
         raise nodes.SkipNode
 
     return visit
