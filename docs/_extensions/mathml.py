@@ -25,15 +25,14 @@ def to_mathml(tex: str, *, display: bool) -> str:
     return convert(tex, display="block" if display else "inline")
 
 
-def _held(formula: str, node: nodes.Element) -> str:
-    """Return a formula with the comma that follows it, which a browser would let fall onto the next line."""
-    parent = node.parent
-    i = parent.index(node) + 1
-    mark = re.match(r"[.,;:!?)]+", str(parent[i])) if i < len(parent) and isinstance(parent[i], nodes.Text) else None
-    if not mark:
-        return formula
-    parent[i] = nodes.Text(str(parent[i])[mark.end() :])
-    return f'<span class="held">{formula}{mark.group()}</span>'
+def _hold(app: Sphinx, doctree: nodes.document, name: str) -> None:
+    """Give each formula the comma that follows it, which a browser would let fall onto the next line."""
+    for node in list(doctree.findall(nodes.math)):
+        parent, i = node.parent, node.parent.index(node) + 1
+        if i < len(parent) and isinstance(parent[i], nodes.Text):
+            text = str(parent[i])
+            node["mark"] = re.match(r"[.,;:!?)]*", text).group()
+            parent[i] = nodes.Text(text[len(node["mark"]) :])
 
 
 def _visitor(display: bool) -> Callable[[nodes.NodeVisitor, nodes.Element], None]:
@@ -41,13 +40,15 @@ def _visitor(display: bool) -> Callable[[nodes.NodeVisitor, nodes.Element], None
         formula = to_mathml(node.astext(), display=display)
         for unknown in re.findall(r"\\\w+", formula):
             logging.getLogger(__name__).warning("a formula has %s, which is not understood", unknown, location=node)
-        translator.body.append(f'<div class="formula">{formula}</div>' if display else _held(formula, node))
+        held = f'<span class="held">{formula}{node.get("mark", "")}</span>'
+        translator.body.append(f'<div class="formula">{formula}</div>' if display else held)
         raise nodes.SkipNode
 
     return visit
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the renderer."""
+    """Register both."""
+    app.connect("doctree-resolved", _hold)
     app.add_html_math_renderer("mathml", (_visitor(False), None), (_visitor(True), None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
