@@ -1,6 +1,7 @@
-"""The README's Python code runs, and each result it shows in a comment is the one that comes out."""
+"""The README's Python code runs, and each result it shows, ours or another library's, is the one that comes out."""
 
 import ast
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
-NUMBER = re.compile(r"[+-]?\d+\.?\d*(?:e[+-]?\d+)?")
+NUMBER = re.compile(r"(?<!\w)[+-]?(?:inf|nan|\d+\.?\d*(?:e[+-]?\d+)?)(?!\w)")
+TABLE = re.findall(r"^\| (.+?) \| `(.+?)` (.+?) \| `(.+?)` (.+?) \|$", README, flags=re.MULTILINE)
+PEERS = ("optax", "torch", "jax")
 
 
 def shown_results(source: str) -> list[tuple[str, str | None]]:
@@ -18,7 +22,7 @@ def shown_results(source: str) -> list[tuple[str, str | None]]:
     lines = source.splitlines()
     pairs = []
     for node in ast.parse(source).body:
-        code = ast.get_source_segment(source, node) or ""
+        code = ast.unparse(node)
         comment = lines[(node.end_lineno or 0) - 1].encode()[node.end_col_offset or 0 :].decode().partition("#")[2]
         pairs.append((code, comment.strip() or None))
     return pairs
@@ -47,7 +51,18 @@ def assert_shown(shown: str, value: Any) -> None:
         mantissa, _, exponent = number.partition("e")
         unit = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
         want = float(number)
+        if want == 0 or not np.isfinite(want):  # exactly
+            np.testing.assert_array_equal(got, want)
+            continue
         assert abs(got - want) <= 0.51 * unit + 4 * np.finfo(np.float32).eps * abs(want), f"{shown}: got {value}"
+
+
+def scope_of_blocks(*blocks: str) -> dict[str, Any]:
+    """Return the names that the blocks define."""
+    scope: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, scope)
+    return scope
 
 
 @pytest.mark.usefixtures("as_user")
@@ -60,11 +75,39 @@ def test_code_gives_the_results_it_shows() -> None:
             if shown is not None and value is not None:
                 assert_shown(shown, value)
                 results += 1
-    assert results >= 15
+    assert results >= 6
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.filterwarnings("ignore")  # of the peers: what they answer is the matter here
+def test_table_is_what_comes_out() -> None:
+    """Ours in every row; the others' where they are installed. A new release of theirs may turn a row stale."""
+    assert len(TABLE) == README.count("\n| ") - 1, "a row of the table is not of its form"
+    scope, ran = scope_of_blocks(BLOCKS[0]), []
+    for question, ours, right, theirs, wrong in TABLE:
+        value = eval(ours, scope)
+        assert_shown(right, value)
+        peer = next(name for name in PEERS if f"{name}." in theirs or name == "jax")
+        try:
+            scope[peer] = importlib.import_module(peer)
+        except ImportError:
+            continue
+        answer = np.asarray(eval(theirs, scope))
+        if wrong == "no digit right":
+            assert abs(answer - value) > 0.5 * abs(value), f"{question}: {peer} answers {answer}"
+        else:
+            assert_shown(wrong, answer)
+        ran.append(peer)
+    assert ran.count("optax") >= 8
+    assert ran.count("jax") >= 2
 
 
 def test_a_wrong_result_would_be_seen() -> None:
     assert_shown("[0.25 -1e-09]", np.array([0.25, -1e-9]))
+    assert_shown("[nan -inf]", np.array([np.nan, -np.inf]))
+    for wrong in (np.array([np.nan, np.inf]), np.array([0.0, -np.inf]), np.array([np.nan])):
+        with pytest.raises(AssertionError):
+            assert_shown("[nan -inf]", wrong)
     for wrong in (np.array([0.26, -1e-9]), np.array([0.25, 1e-9]), np.array([0.25])):
         with pytest.raises(AssertionError):
             assert_shown("[0.25 -1e-09]", wrong)
@@ -73,3 +116,19 @@ def test_a_wrong_result_would_be_seen() -> None:
 def test_two_commands_stand_on_lines_of_their_own() -> None:
     fenced = "".join(re.findall(r"^```sh\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)).splitlines()
     assert fenced == ["pip install '.[data]' && jaxinfo fit digits", "pip install '.[test]' && pytest"]
+
+
+def test_zero_means_zero() -> None:
+    assert_shown("0.0", np.array(-0.0))
+    with pytest.raises(AssertionError):
+        assert_shown("0.0", np.array(4e-9))
+
+
+def test_links_lead_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)]+)\)", README)
+    assert len(targets) > 10
+    assert not [target for target in targets if not (ROOT / target).exists()]
+
+
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) < 200
