@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+import jaxinfo.compat.torch
 from tests.test_architecture import PACKAGE, PUBLIC
 from tests.test_readme import assert_shown, shown_results
 
@@ -83,7 +84,7 @@ def test_code_gives_the_results_it_shows(page: str) -> None:
 def calls(page: str, section: str) -> list[tuple[str, str]]:
     """Return the two calls of each line of a section's table: another library's and ours."""
     text = (DOCS / page).read_text().partition(f"## {section}\n")[2].partition("\n## ")[0]
-    return re.findall(r"^\| `([^|]+)` \| `([^|]+)` \|", text, flags=re.MULTILINE)
+    return re.findall(r"^\| `([^`|]+\([^`|]+)` \| `([^`|]+)`", text, flags=re.MULTILINE)
 
 
 def prepared(page: str) -> dict[str, Any]:
@@ -109,6 +110,27 @@ def test_calls_of_optax_have_the_counterparts_shown() -> None:
     pairs = [pair for s in ("Losses", "Masks and means", "jax.nn and jax.scipy") for pair in calls(page, s)]
     assert len(pairs) >= 18
     answers = jax.jit(lambda: [(eval(theirs, scope), eval(ours, scope)) for theirs, ours in pairs])()
+    for (_, call), (theirs, ours) in zip(pairs, answers, strict=True):
+        assert_close(call, ours, theirs, 16 * float(np.finfo(np.float32).eps))
+
+
+@pytest.mark.usefixtures("as_user")
+def test_calls_of_torch_have_the_counterparts_shown() -> None:
+    """By `compat.torch`, which tests of its own hold to torch."""
+    pairs = calls("coming_from_torch.md", "What each function is")
+    assert len(pairs) >= 8
+    x, eta = jax.random.normal(jax.random.key(0), (2, 4, 4))
+    y = jax.numpy.array([0, 3, 2, 1])
+    p, log_q, w = jax.nn.softmax(eta), jax.nn.log_softmax(x), jax.numpy.array([1.0, 2.0, 0.5, 3.0])
+    values = {"x": x, "y": y, "eta": eta, "p": p, "log_q": log_q, "log_p": log_q, "w": w, "i": 2, "c": y != 2}
+    values |= {"t": p, "m": eta, "v": jax.numpy.exp(x)}
+    counts = {"x": (x > 0).astype(int)}  # of 0 and 1, of whose factorials torch's approximation is right
+
+    def both(theirs: str, ours: str) -> tuple[Any, Any]:
+        scope = values | (counts if "poisson" in ours else {})
+        return eval(theirs, vars(jaxinfo.compat.torch) | scope), eval(ours, vars(jaxinfo) | scope)
+
+    answers = jax.jit(lambda: [both(*pair) for pair in pairs])()
     for (_, call), (theirs, ours) in zip(pairs, answers, strict=True):
         assert_close(call, ours, theirs, 16 * float(np.finfo(np.float32).eps))
 
