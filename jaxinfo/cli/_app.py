@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from jaxinfo import datasets
-from jaxinfo.cli import _fit, _verify
+from jaxinfo.cli import _bench, _fit, _verify
 from jaxinfo.cli._versions import versions
 
 if TYPE_CHECKING:
@@ -59,4 +59,5 @@ def _app() -> "typer.Typer":
 
     _fit.register(app)
     _verify.register(app)
+    _bench.register(app)
     return app
