@@ -84,7 +84,7 @@ def test_code_gives_the_results_it_shows(page: str) -> None:
 def calls(page: str, section: str) -> list[tuple[str, str]]:
     """Return the two calls of each line of a section's table: another library's and ours."""
     text = (DOCS / page).read_text().partition(f"## {section}\n")[2].partition("\n## ")[0]
-    return re.findall(r"^\| `([^`|]+\([^`|]+)` \| `([^`|]+)`", text, flags=re.MULTILINE)
+    return re.findall(r"^\| `([^`|]+)` \| `([^`|]+)`", text, flags=re.MULTILINE)
 
 
 def prepared(page: str) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def test_calls_of_optax_have_the_counterparts_shown() -> None:
 @pytest.mark.usefixtures("as_user")
 def test_calls_of_torch_have_the_counterparts_shown() -> None:
     """By `compat.torch`, which tests of its own hold to torch."""
-    pairs = calls("coming_from_torch.md", "What each function is")
+    pairs = [pair for pair in calls("coming_from_torch.md", "What each function is") if "(" in pair[0]]
     assert len(pairs) >= 8
     x, eta = jax.random.normal(jax.random.key(0), (2, 4, 4))
     y = jax.numpy.array([0, 3, 2, 1])

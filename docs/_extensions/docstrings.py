@@ -9,6 +9,7 @@ import re
 from functools import cache
 
 from sphinx.application import Sphinx
+from sphinx.domains.python import PyObject
 
 DOORS = ("jaxinfo", "jaxinfo.fitting", "jaxinfo.verify", "jaxinfo.bench", "jaxinfo.datasets")
 _RETURNS = re.compile(r"^(:returns: )\*(.+?)\* -- ")  # napoleon takes the words before a colon for a type
@@ -42,8 +43,11 @@ def _linked(match: re.Match[str]) -> str:
 def _process(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     door = name.rpartition(".")[0]
     own = door.startswith("jaxinfo.compat")  # there the same names mean the functions of torch
+    example = False
     for i, line in enumerate(lines):
-        lines[i] = _BACKTICKS.sub(r"``\1``" if own else _linked, _RETURNS.sub(r"\1\2: ", line))
+        example = line.lstrip().startswith(">>>") or (example and bool(line.strip()))
+        if not example:
+            lines[i] = _BACKTICKS.sub(r"``\1``" if own else _linked, _RETURNS.sub(r"\1\2: ", line))
 
 
 def _signature(
@@ -69,7 +73,10 @@ def _short(text: str | None) -> str | None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register both."""
+    """Register both; and let the fields of a result be called attributes, as in the docstrings."""
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"
     app.connect("autodoc-process-docstring", _process, priority=900)  # after napoleon
     app.connect("autodoc-process-signature", _signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
