@@ -144,7 +144,7 @@ class Checker:
             off = np.where(np.isnan(off), np.inf, off)
             ratio = np.where(counted, off / (allowed + _tiny(value)), 0)
         i = int(np.argmax(ratio))
-        scale = max(size, 1e-3 * _largest(np.where(counted, slope, 0)), np.finfo(float).tiny)
+        scale = max(size, 1e-3 * _largest(np.where(counted, slope, 0))) or 1.0
         typical = float(np.median(allowed[counted])) / scale
         self.found.saw("forward", off[i] / scale, allowed[i] / scale, float(typical))
         if not ratio[i] > 1:
@@ -207,7 +207,7 @@ class Checker:
             off = np.where(np.isnan(off), np.inf, off)
             ratio = np.where(counted, off / (allowed + _tiny(reference.value)), 0)
         i = int(np.argmax(ratio))
-        scale = max(_largest(np.where(counted, claimed, 0)), 1e-3 * _largest(reference.slope), np.finfo(float).tiny)
+        scale = max(_largest(np.where(counted, claimed, 0)), 1e-3 * _largest(reference.slope)) or 1.0
         self.found.saw(kind, off[i] / scale, allowed[i] / scale, float(np.median(allowed) / scale))
         if ratio[i] > 1:
             text = f"the second derivative ({kind}) is off by {off[i]:.3g}, allowed {allowed[i]:.1e}"

@@ -11,9 +11,10 @@ import numpy as np
 
 from jaxinfo.verify._choose import choose_exact, describe
 from jaxinfo.verify._engine import Engine
-from jaxinfo.verify._examine import examine, in_own_dtype
+from jaxinfo.verify._examine import examine
 from jaxinfo.verify._floats import eps
-from jaxinfo.verify._own import own
+from jaxinfo.verify._own import Own, own
+from jaxinfo.verify._own_check import in_own_dtype
 from jaxinfo.verify._problem import cast_tree
 from jaxinfo.verify._report import GradientReport
 from jaxinfo.verify._session import Session
@@ -94,15 +95,9 @@ def check_gradients(
         args = cast_tree(args, max((np.dtype(jnp.dtype(d)) for d in dtypes), key=eps))
     owns = [own(f, args, dtype, tuple(modes), order) for dtype in (dtypes if dtypes is not None else [None])]
     mine = owns[0]
-    if not mine.flat.inputs:
-        return session.undecidable("`args` hold no floating leaf to differentiate with respect to.")
-    if not mine.flat.outputs:
-        return session.undecidable("`f` returns no floating leaf to differentiate.")
     session.raised(mine)
-    if not (mine.modes.forward or mine.modes.reverse):
-        if session.found.faults:
-            return session.report("none", None, mine, None)
-        return session.undecidable("no mode of differentiation is available: " + "; ".join(mine.modes.absent.values()))
+    if nothing := _nothing_to_check(mine):
+        return session.report("none", None, mine, None) if session.found.faults else session.undecidable(nothing)
     xs = [np.asarray(x).astype(np.float64) for x in mine.flat.point]
     try:
         still = [np.zeros(p.shape) for p in mine.flat.inputs], [np.zeros(p.shape) for p in mine.flat.outputs]
@@ -119,6 +114,17 @@ def check_gradients(
     for one in owns if not session.found.faults else ():
         in_own_dtype(one, checker, session, directions, order)
     return session.report(describe(exact), engine, mine, checker)
+
+
+def _nothing_to_check(mine: Own) -> str:
+    """Return why there is no derivative to check, nothing if there is one."""
+    if not mine.flat.inputs:
+        return "`args` hold no floating leaf to differentiate with respect to."
+    if not mine.flat.outputs:
+        return "`f` returns no floating leaf to differentiate."
+    if not (mine.modes.forward or mine.modes.reverse):
+        return "no mode of differentiation is available: " + "; ".join(mine.modes.absent.values())
+    return ""
 
 
 def _kept(args: Any, conventions: Any, xs: list[np.ndarray]) -> Vector:

@@ -72,7 +72,7 @@ def led_by(gradient: Vector, xs: list[np.ndarray], rng: np.random.Generator) -> 
         return []
     ascent = direction("ascent", [np.where(g == 0, 1.0, np.sign(g)) * scale_of(x) for g, x in zip(gs, xs, strict=True)])
     # what a leaf contributes, so that a leaf with a small gradient takes longer steps, within reason
-    weights = [power(np.maximum(np.abs(g), 1e-4 * np.abs(g).max() + np.finfo(float).tiny)) for g in gs]
+    weights = [power(np.maximum(np.abs(g), 1e-4 * np.abs(g).max(initial=0) + np.finfo(float).tiny)) for g in gs]
     equalised = [
         signs(rng, x.shape) * scale_of(x) * np.clip(w.min() / w, 1e-4, 1) if w.size else np.zeros(x.shape)
         for w, x in zip(weights, xs, strict=True)

@@ -1,6 +1,5 @@
-"""An exact function against the oracle along all directions, and the caller's own derivatives against it."""
+"""An exact function against the oracle along all directions, down to the element that is wrong."""
 
-import dataclasses
 import math
 
 import jax
@@ -9,7 +8,6 @@ import numpy as np
 
 from jaxinfo.verify import _locate
 from jaxinfo.verify._along import LENIENT, SINGLE, Checker, Fault
-from jaxinfo.verify._choose import lower
 from jaxinfo.verify._directions import (
     Direction,
     first_directions,
@@ -22,12 +20,9 @@ from jaxinfo.verify._directions import (
     restricted,
 )
 from jaxinfo.verify._engine import Engine
-from jaxinfo.verify._exact import RETRACED, WIDENED
 from jaxinfo.verify._floats import float64
 from jaxinfo.verify._jaxprs import primitives
-from jaxinfo.verify._own import Own, compare
 from jaxinfo.verify._session import Session
-from jaxinfo.verify._transforms import exact_laws, own_laws
 from jaxinfo.verify._vectors import Vector, join
 
 _MANY = 200_000  # inputs, from where an evaluation is dear
@@ -43,6 +38,9 @@ def examine(engine: Engine, keep: Vector, session: Session, directions: int, ord
     _along_all(checker, todo, session, own_eps)
     if session.found.faults and not math.isnan(session.found.faults[0].bar) and _means_symmetric(engine):
         _along_symmetric_matrices(checker, todo, session, own_eps)
+    if not session.found.faults and len(session.found.kinks) > kinks_before and _only_near(checker, kinks_before):
+        del session.found.kinks[kinks_before:]
+        session.found.notes.append("A kink lies nearer than 1e-13 of the arguments' size: right on this side of it.")
     if not session.found.faults and len(session.found.kinks) > kinks_before:
         # there is a kink somewhere; what lies away from it can still be checked
         rest = Direction(
@@ -81,6 +79,19 @@ def _along_all(checker: Checker, todo: list[Direction], session: Session, own_ep
             session.found.faults.clear()
             session.found.kinks.append(f"input {fault.input}")
             checker.keep = checker.keep * (np.arange(checker.keep.size) != fault.input)
+
+
+def _only_near(checker: Checker, before: int) -> bool:
+    """Whether the kinks are gone in steps that follow each element's own size: beside the point, not at it."""
+    kinks = checker.found.kinks
+    if any(text.startswith("input") for text in kinks[before:]):  # seen along one element, in such steps
+        return False
+    count = len(kinks)
+    relative = first_directions(checker.engine.xs, checker.rng, 2)[1]
+    wrong = checker.along(relative)
+    if wrong is not None:
+        find_element(checker, wrong, checker.found.faults[0])
+    return wrong is None and len(kinks) == count
 
 
 def _immaterial(fault: Fault, checker: Checker, own_eps: float) -> str:
@@ -181,51 +192,3 @@ def find_element(checker: Checker, here: Direction, fault: Fault) -> bool:
     fault.output = i
     fault.value, fault.reference, fault.bar = engine.pulled(one)[j], value[i], bars[i]
     return bool(found.exists[i])
-
-
-def in_own_dtype(mine: Own, checker: Checker, session: Session, directions: int, order: int) -> None:
-    """Compare what the caller computes with the exact derivatives, then one transform with another."""
-    if session.out_of_time():
-        session.found.notes.append(f"The budget ended before {mine.dtype} was checked.")
-        return
-    engine = checker.engine
-    v = checker.allowed(first_directions(engine.xs, session.rng, 1)[0].v)
-    u = checker.cotangent
-    claimed = mine.run(mine.compiled, v, u)
-    inputs, outputs = checker.keep != 0, engine.mask
-    counted = {"value": outputs, "forward": outputs, "reverse": inputs, "second": inputs}
-    if (mine.modes.second or "") == "forward-over-forward":
-        counted["second"] = outputs
-    if session.found.kinks:
-        counted = {"value": outputs}
-    finite = np.isfinite(claimed["value"])
-    if (outputs & ~finite).any():  # the value is at fault there, and the derivative cannot be better
-        session.found.notes.append(f"{int((outputs & ~finite).sum())} outputs are not finite in {mine.dtype}.")
-        rest = {name: mask & np.isfinite(claimed[name]) for name, mask in counted.items() if name in claimed}
-        counted = rest | {"value": outputs}
-    rows, faults = compare(mine, engine, v, u, claimed, "jit", counted)
-    if faults and engine.exact.form == RETRACED:
-        # in this dtype it may be another function: ask its own program
-        exact = lower(mine, session, order, f"in {mine.dtype} f differs from its float64 re-trace")
-        if exact.form == WIDENED:
-            other = Engine(exact, engine.xs, np.ones(1, bool))
-            other = dataclasses.replace(other, mask=np.isfinite(other.at_zero))
-            checker = examine(other, checker.keep, session, directions, order, mine.eps)
-            rows, faults = compare(mine, other, v, u, claimed, "jit", counted)
-            engine = other
-    session.found.rows += rows
-    if any(row.status == "no digits to compare" for row in rows):
-        session.found.notes.append(f"In {mine.dtype} rounding may change every digit of some derivative.")
-    for mode, i, value, reference, allowed, text in faults:
-        at_input = mode == "reverse" or (mode == "second" and mine.modes.second != "forward-over-forward")
-        session.found.faults.append(
-            Fault(mode, i if at_input else None, None if at_input else i, value, reference, allowed, text)
-        )
-    if not session.found.faults and not session.found.kinks:
-        laws = [own_laws(mine, engine, v, u, claimed, counted)]
-        if not any(row.transform == "zero of zero" for row in session.found.rows):
-            laws.insert(0, exact_laws(checker, v))
-        for row, text in (found for law in laws for found in law):
-            session.found.rows.append(row)
-            if text:
-                session.found.faults.append(Fault(row.mode, None, None, np.nan, np.nan, np.nan, text))

@@ -69,7 +69,8 @@ def rewritten(closed: Any, rule: Rule) -> Callable[..., list[Any]]:
 
 def float_dtypes(closed: Any) -> set[np.dtype]:
     """Return the floating dtypes of everything in the program that depends on an argument."""
-    return {np.dtype(v.aval.dtype) for eqn in dependent(closed) for v in eqn.outvars if is_float(v.aval.dtype)}
+    results: list[Any] = [v.aval for eqn in dependent(closed) for v in eqn.outvars]
+    return {np.dtype(aval.dtype) for aval in results if is_float(aval.dtype)}
 
 
 def dependent(closed: Any) -> list[jex.JaxprEqn]:

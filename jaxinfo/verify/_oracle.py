@@ -14,7 +14,8 @@ Each output has its own entry. What is left over says why there is no derivative
 
     S(h) = (F(x + h v) - 2 F(x) + F(x - h v)) / h -> F'(x+) - F'(x-)
 
-that stay apart down to the smallest step that can be resolved, slopes that grow without bound, or no value on one side.
+that stay apart down to the smallest step that can be resolved, slopes that grow without bound, a jump, or no value on
+one side.
 A kink *near* x ends the ladder's upper part and nothing else.
 """
 
@@ -101,6 +102,7 @@ def _read(
         value, error = _extrapolate(quotient, sigma, steps, ratio)
         kink = _kinks(plus, minus, middle, steps, np.maximum(sigma, floor * np.abs(middle)))
         kink |= _unbounded(quotient, sigma, steps) | _one_sided(plus, minus)
+        kink |= _jumps(plus, minus, middle, np.maximum(least, floor * np.abs(middle)))
         slope = np.nanmax(np.where(np.isfinite(plus - minus), np.abs(plus - middle) + np.abs(minus - middle), 0) / h, 0)
     exists = ~kink & np.isfinite(middle)
     return Derivative(value, error, exists, slope, 2 * len(steps), float(steps[-1]))
@@ -169,6 +171,14 @@ def _unbounded(quotient: np.ndarray, sigma: np.ndarray, steps: np.ndarray) -> np
     size = np.abs(quotient[-7:])
     grows = size[1:] > 1.5 * size[:-1] + 8 * sigma / steps[-6:, None]
     return np.asarray(grows.all(axis=0)) if len(grows) == 6 else np.zeros(quotient.shape[1], bool)
+
+
+def _jumps(plus: np.ndarray, minus: np.ndarray, middle: Vector, rounding: Vector) -> np.ndarray:
+    """Return where F stays away from F(x) on some side, however small the step: by more than rounding, and visibly."""
+    away = np.maximum(np.abs(plus - middle), np.abs(minus - middle))
+    largest = np.max(np.where(np.isfinite(away), away, 0), axis=0)
+    last = away[-6:]
+    return np.asarray((last.min(axis=0) > 32 * rounding + 1e-6 * largest) & (last[-1] > 0.5 * last[0]))
 
 
 def _one_sided(plus: np.ndarray, minus: np.ndarray) -> np.ndarray:

@@ -1,0 +1,108 @@
+"""Laws within the caller's dtype: eager = jit; vmap = loop; the same on every run."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxinfo.verify._engine import NOISE, Engine, spread
+from jaxinfo.verify._jaxprs import count_operations
+from jaxinfo.verify._laws import Found, hold, size_of
+from jaxinfo.verify._modes import claims
+from jaxinfo.verify._own import Own, compare
+from jaxinfo.verify._report import Row
+from jaxinfo.verify._vectors import Vector, cast, join
+
+_LONG = 400  # operations, from where they are not dispatched one by one
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What the caller's program claims for a tangent and a cotangent, and which elements of it count."""
+
+    mine: Own
+    engine: Engine
+    v: list[np.ndarray]
+    u: list[np.ndarray]
+    claimed: dict[str, Vector]
+    counted: dict[str, np.ndarray]
+
+    def against_exact(self, claimed: dict[str, Vector], transform: str) -> Iterator[Found]:
+        """Compare claims made in another way with the exact ones."""
+        rows, faults = compare(self.mine, self.engine, self.v, self.u, claimed, transform, self.counted)
+        texts = {fault[-1].split(",")[0]: fault[-1] for fault in faults}
+        for row in rows:
+            yield row, texts.get(row.mode)
+
+    def said_of_all(self, transform: str, status: str) -> Row:
+        """Return a row without figures."""
+        return Row("all", transform, self.mine.dtype, np.nan, np.nan, np.nan, status)
+
+
+def own_laws(asked: Asked) -> Iterator[Found]:
+    """Yield the laws within the caller's dtype: the same when run again, without jit, and under vmap."""
+    yield from _again(asked)
+    yield from _eager(asked)
+    yield from _vmapped(asked)
+
+
+def _again(asked: Asked) -> Iterator[Found]:
+    mine = asked.mine
+    again = mine.run(mine.compiled, asked.v, asked.u)
+    for mode, claimed in asked.claimed.items():
+        if np.array_equal(again[mode], claimed, equal_nan=True):
+            continue
+        wrong = any(text for _, text in asked.against_exact({mode: again[mode]}, "run again"))
+        status = "WRONG" if wrong else "differs"
+        text = f"{mode} differs from run to run in {mine.dtype}" if wrong else None
+        yield Row(mode, "run again", mine.dtype, np.nan, np.nan, 0.0, status), text
+
+
+def _eager(asked: Asked) -> Iterator[Found]:
+    mine = asked.mine
+    plain = claims(mine.flat.call, dataclasses.replace(mine.modes, second=None))
+    point, back = [jnp.zeros(p.shape, p.dtype) for p in mine.flat.inputs], cast(asked.u, mine.flat.outputs)
+    with mine.settings():
+        operations = count_operations(jax.make_jaxpr(plain)(point, point, back))
+    if operations > _LONG:  # each is compiled alone, which takes longer than all else
+        yield asked.said_of_all("eager", f"not run: {operations} operations"), None
+    else:
+        yield from asked.against_exact(mine.run(plain, asked.v, asked.u), "eager")
+
+
+def _vmapped(asked: Asked) -> Iterator[Found]:
+    """Compare two points under vmap: the first with the exact function, the second with the same point alone."""
+    mine, inputs, outputs = asked.mine, asked.mine.flat.inputs, asked.mine.flat.outputs
+    moved = [np.asarray(x + t / 64) for x, t in zip(asked.engine.xs, asked.v, strict=True)]
+    with mine.settings():
+        run = jax.jit(jax.vmap(claims(mine.flat.call, mine.modes), in_axes=(0, None, None)))
+        other = cast(moved, inputs)
+        stacked = [jnp.stack(pair) for pair in zip(mine.flat.point, other, strict=True)]
+        try:
+            out = run(stacked, cast(asked.v, inputs), cast(asked.u, outputs))
+        except Exception as error:
+            text = f"vmap raises {type(error).__name__}: {str(error).strip().splitlines()[0][:120]}"
+            status = "not available" if isinstance(error, NotImplementedError) else "WRONG"
+            yield asked.said_of_all("vmap", status), text if status == "WRONG" else None
+            return
+        first, second = ({name: join([a[i] for a in arrays]) for name, arrays in out.items()} for i in range(2))
+    yield from asked.against_exact(first, "vmap")
+    yield from _loop(asked, second, mine.run(mine.compiled, asked.v, asked.u, other))
+
+
+def _loop(asked: Asked, batched: dict[str, Vector], alone: dict[str, Vector]) -> Iterator[Found]:
+    mine, engine = asked.mine, asked.engine
+    noise = engine.noise(asked.v, asked.u, NOISE)
+    unit = max(mine.eps, engine.exact.eps)
+    for mode, mask in asked.counted.items():
+        if mode not in alone:
+            continue
+        size = size_of(alone[mode], mask)
+        local = spread(noise[mode]) / NOISE
+        allowed: Any = 32 * unit * (local + local.max(initial=0.0) + size)
+        if size > 0 and np.median(allowed) > size:
+            continue  # no digits to compare
+        yield hold(mode, "vmap = loop", mine.dtype, batched[mode], alone[mode], allowed, size, mask, mine.eps)
