@@ -39,7 +39,7 @@ class Panel:
         rows: all rows.
         promise: the bound the contract states.
         argument: which argument the gradient is to; None for the value.
-        element: which element of the gradient is looked at; None for all of them, in units of the largest.
+        element: which element of a value or gradient is looked at; None for all of them, in units of the largest.
         picture: whether there is one.
     """
 
@@ -104,6 +104,15 @@ def panels() -> Iterator[Panel]:
         "typical difference of the other logits", "kl", list(_rare()), "16 eps",
     )  # fmt: skip
     yield Panel(
+        "accuracy_log_softmax", "log_softmax: the likeliest class", "margin of the likeliest class, in nats",
+        "log_softmax", [Row(m, row[:1], -loss) for m, row, loss, _ in margins],
+        "8 eps, and abs(log loss) eps below 1", element=0,
+    )  # fmt: skip
+    yield Panel(
+        "accuracy_js", "JS divergence", "typical difference of two logits",
+        "js", [Row(d, row, _js(*row)) for d, row, _, _, _ in pairs], "16 eps up to 5, 64 eps beyond",
+    )  # fmt: skip
+    yield Panel(
         "accuracy_entropy", "Entropy", "margin of the likeliest class, in nats",
         "entropy", [Row(m, row[:1], _entropy(row[0])) for m, row, _, _ in margins if m <= 60], "(8 + abs(log H)) eps",
     )  # fmt: skip
@@ -158,6 +167,16 @@ def _kl(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     to_p = [-p_i * (value + d_i) for p_i, d_i in zip(p, d, strict=True)]
     to_q = [q_i - p_i for p_i, q_i in zip(p, q, strict=True)]
     return np.float64(value), np.array(to_p, np.float64), np.array(to_q, np.float64)
+
+
+def _js(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    log_p, log_q = log_softmax(a), log_softmax(b)
+    terms = []
+    for u, v in zip(log_p, log_q, strict=True):
+        p, q = mpmath.exp(u), mpmath.exp(v)
+        middle = mpmath.log((p + q) / 2)
+        terms.append((p * (u - middle) + q * (v - middle)) / 2)
+    return np.float64(mpmath.fsum(terms))
 
 
 def _entropy(x: np.ndarray) -> np.ndarray:

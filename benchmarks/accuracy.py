@@ -28,7 +28,10 @@ def measured() -> dict[str, Any]:
     from _accuracy_panels import panels
     from _conformance_peers import libraries
 
+    import jaxinfo
+
     found = {name: library for name, library in libraries().items() if name != "tokamax"}
+    found["jaxinfo"]["js"] = [("js_divergence", jaxinfo.js_divergence)]  # of which no peer has a differentiable one
     figures = []
     for panel in panels():
         points = sorted({row.x for row in panel.rows})

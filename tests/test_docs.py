@@ -63,6 +63,12 @@ def test_every_page_is_in_the_index() -> None:
     assert pages <= set((DOCS / "api" / "index.md").read_text().split())
 
 
+def test_every_notebook_and_example_is_on_a_page() -> None:
+    for folder, pattern, page in (("notebooks", "*.ipynb", "notebooks.md"), ("examples", "*.py", "examples.md")):
+        text = (DOCS / page).read_text()
+        assert not [file.name for file in (ROOT / folder).glob(pattern) if f"{folder}/{file.stem}" not in text]
+
+
 def blocks(page: str) -> list[str]:
     """Return the blocks of Python on a page."""
     return re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), flags=re.DOTALL | re.MULTILINE)
