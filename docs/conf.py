@@ -62,13 +62,14 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"index": []}
+html_sidebars = {"index": [], "examples": []}
 html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,
     # none beside the wide tables
     "secondary_sidebar_items": {
-        pattern: ["page-toc"] for pattern in ("api/*", "notebooks/*", "contract", "accuracy", "fit", "linear", "verify")
+        pattern: ["page-toc"]
+        for pattern in ("api/*", "notebooks/*", "contract", "accuracy", "examples", "fit", "linear", "verify")
     },
     "footer_start": ["copyright"],
     "footer_end": [],
