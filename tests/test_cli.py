@@ -134,7 +134,7 @@ def test_precision_is_left_as_it_was(tmp_path: Path) -> None:
         (["iris", "--plot", "{}"], "it is a directory."),
         (["iris", "--plot", "fit.xyz"], "--plot must name a file that ends in one of"),
         (["iris", "--target", "y"], "iris brings its own classes."),
-        ([], "Missing argument"),
+        ([], "Missing argument 'dataset'; see "),
         (["iris", "--bogus"], "--bogus"),
     ],
 )
@@ -171,3 +171,21 @@ def test_help_lists_the_data_sets(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     for word in ("digits", "sotu", "FILE.csv", "--target", "--l2", "--json", "--plot"):
         assert word in out
+
+
+def test_lack_of_a_device_is_one_sentence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """jax itself raises an assertion without a word where JAX_PLATFORMS asks for a plugin that is not there."""
+
+    def devices() -> None:
+        raise AssertionError
+
+    def load(*_: object, **__: object) -> None:
+        devices()
+
+    monkeypatch.setattr(jax, "devices", devices)
+    monkeypatch.setattr("jaxinfo.datasets.load", load)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    assert run("--version") == 0
+    assert "backend none: jax finds no device for JAX_PLATFORMS=cuda\n" in capsys.readouterr().out
+    assert run("fit", "iris") == 2
+    assert capsys.readouterr().err == "jaxinfo: jax finds no device for JAX_PLATFORMS=cuda.\n"

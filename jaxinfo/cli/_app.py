@@ -1,11 +1,11 @@
 """The door of the command line: gathers the commands, turns what went wrong into one sentence and an exit code."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from jaxinfo import datasets
 from jaxinfo.cli import _bench, _fit, _verify
-from jaxinfo.cli._versions import versions
+from jaxinfo.cli._versions import no_device, versions
 
 if TYPE_CHECKING:
     import typer
@@ -24,9 +24,18 @@ def main(args: list[str] | None = None) -> NoReturn:
     except Exception as error:
         # usage errors of typer, and of the click that older ones use, have no common base but this method
         format_message = getattr(error, "format_message", None)
+        fault = "" if format_message else no_device()
+        if fault:
+            _fail(f"{fault}.")
         if format_message is None:
             raise
-        _fail(format_message())
+        _fail(_with_help(format_message(), getattr(error, "ctx", None)))
+
+
+def _with_help(message: str, context: Any) -> str:
+    """Return a usage error as one sentence that ends in where to read on."""
+    command = getattr(context, "command_path", "")
+    return f"{message.rstrip('.')}; see {command} --help." if message and command else message
 
 
 def _fail(message: str, code: int = _BAD_INPUT) -> NoReturn:
