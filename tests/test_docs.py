@@ -154,8 +154,9 @@ def test_calls_of_scikit_learn_and_statsmodels_have_the_counterparts_shown() -> 
         assert len(fits) >= 5
         answers = [*jax.jit(lambda: [eval(ours, scope) for _, ours in measures])(), *(eval(f, scope) for _, f in fits)]
         bounds = [64 * float(np.finfo(np.float64).eps)] * len(measures) + [1e-8] * len(fits)
+        given = {name: np.asarray(v) if isinstance(v, jax.Array) else v for name, v in scope.items()}
         for (theirs, call), ours, rtol in zip(measures + fits, answers, bounds, strict=True):
-            assert_close(call, ours, eval(theirs, scope), rtol)
+            assert_close(call, ours, eval(theirs, given), rtol)
 
 
 def test_the_page_of_errors_is_what_the_figures_say(monkeypatch: pytest.MonkeyPatch) -> None:
