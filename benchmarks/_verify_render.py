@@ -54,7 +54,7 @@ def render(results: Mapping[str, Any], names: Sequence[str]) -> str:
         "",
         "## A million inputs",
         "",
-        "| dtype | verdict | seconds | of which on a core | load of the machine | seen |",
+        "| dtype | verdict | seconds | processor seconds, all cores | load of the machine | seen |",
     ]
     lines.append("|---" * 6 + "|")
     for dtype, row in results["million"].items():
