@@ -46,9 +46,14 @@ package: install
 readme:
 	.ci/readme
 
+# Hours. What is done is kept: `make bench` goes on where it was stopped; FRESH=--fresh measures all again.
 bench: install
-	$(BIN)/python benchmarks/bench_cross_entropy.py --json benchmarks/results/cross_entropy-py3.11.json
-	$(BIN)/python benchmarks/bench_losses.py --json benchmarks/results/losses-py3.11.json
+	for table in cross_entropy losses linear fit; do $(BIN)/python benchmarks/bench_$$table.py --keep $(FRESH); done
+	$(BIN)/python benchmarks/_linear_pod.py
+	$(BIN)/python benchmarks/conformance.py --json benchmarks/results/conformance.json --markdown docs/truth_table.md
+	$(BIN)/python benchmarks/accuracy.py --json benchmarks/results/accuracy.json --markdown docs/accuracy.md \
+	  --pictures docs/_static
+	$(BIN)/python benchmarks/bench_verify.py --json benchmarks/results/verify.json
 	$(BIN)/python benchmarks/report.py
 
 check: install

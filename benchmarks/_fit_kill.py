@@ -12,7 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import harness
+from harness import environment
+
 from tests.fitting.test_checkpoint import kill_somewhere, start
 
 
@@ -36,7 +37,7 @@ def main() -> None:
     same = sum(ending == alone for ending in endings)
     print(f"{len(kills)} kills of {len(endings)} fits: {same} of {len(endings)} ended with the bits of one left alone.")
     if options.json:
-        document = {"environment": harness.environment(("optax", "orbax-checkpoint")), "kills": kills}
+        document = {"environment": environment(("optax", "orbax-checkpoint")), "kills": kills}
         options.json.write_text(json.dumps(document | {"fits": len(endings), "same_bits": same}, indent=1) + "\n")
 
 

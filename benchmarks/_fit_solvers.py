@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from _fit_problems import Problem
 
-from benchmarks._fit_problems import Problem
 from jaxinfo.fitting._problem import Options, as_inputs
 from jaxinfo.fitting._run import compile_loop, run_loop
 

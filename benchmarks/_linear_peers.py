@@ -6,27 +6,35 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from harness import Candidate, compiled
+
+from jaxinfo.bench import Candidate
+from jaxinfo.bench._rows import compiled
+from jaxinfo.bench._torch import import_torch, torch_candidate
 
 
 def torch_candidates(hidden: jax.Array, kernel: jax.Array, labels: jax.Array) -> list[Candidate]:
     """Return torch's linear_cross_entropy: of whole logits, and in its own chunks."""
-    try:
-        import torch
-    except ModuleNotFoundError:
+    torch = import_torch()
+    if torch is None:
         return []
     dtype = torch.bfloat16 if hidden.dtype == jnp.bfloat16 else torch.float32
-    h = torch.tensor(np.asarray(hidden.astype(jnp.float32)), dtype=dtype, requires_grad=True)
-    w = torch.tensor(np.asarray(kernel.astype(jnp.float32)).T.copy(), dtype=dtype, requires_grad=True)
+    h = torch.tensor(np.asarray(hidden.astype(jnp.float32)), dtype=dtype)
+    w = torch.tensor(np.asarray(kernel.astype(jnp.float32)).T.copy(), dtype=dtype)
     y = torch.tensor(np.asarray(labels, np.int64))
 
-    def run(options: Any) -> tuple[Any, ...]:
-        loss = torch.nn.functional.linear_cross_entropy(h, w, y, options=options)
-        to_h, to_w = torch.autograd.grad(loss, (h, w))
-        return tuple(a.detach().float().numpy() for a in (loss, to_h, to_w.T))
+    def candidate(name: str, options: Any) -> Candidate:
+        def loss() -> Any:
+            return torch.nn.functional.linear_cross_entropy(h, w, y, options=options)
 
-    chunked = torch.nn.LinearCrossEntropyOptions()
-    return [Candidate("torch, dense", lambda: run(None)), Candidate("torch, chunked", lambda: run(chunked))]
+        of_torch = torch_candidate(torch, loss, (h, w), backward=True)
+
+        def run() -> tuple[Any, ...]:
+            value, to_h, to_w = of_torch.run()
+            return value, to_h, to_w.T
+
+        return Candidate(name, run)
+
+    return [candidate("torch, dense", None), candidate("torch, chunked", torch.nn.LinearCrossEntropyOptions())]
 
 
 def tokamax_candidate(slopes: Callable[..., Any], arrays: tuple[jax.Array, ...]) -> list[Candidate]:

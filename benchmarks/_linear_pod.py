@@ -1,27 +1,27 @@
-"""Compile the sharded loss for a pod of 256 TPU chips that is not here."""
+"""Compile the sharded loss for a pod of 256 TPU chips that is not here: `python benchmarks/_linear_pod.py`.
 
-import os
-import re
-from typing import Any
+Needs the extra `tpu`; writes results/linear_pod.json.
+"""
+
+import json
+import sys
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.experimental import topologies
-from jax.sharding import AxisType, Mesh, NamedSharding
+from harness import RESULTS, environment
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxinfo import linear_softmax_cross_entropy
+from jaxinfo import bench, linear_softmax_cross_entropy
 
-TOPOLOGY, DATA, MODEL = "v5e:16x16", 16, 16
+TARGET, TOPOLOGY, DATA, MODEL = "tpu-v5e", "16x16", 16, 16
 N, D, V = 1_048_576, 8192, 262_144
+FILE = RESULTS / "linear_pod.json"
 
 
-def compile_for_pod() -> dict[str, Any]:
+def compile_for_pod() -> bench.Compiled:
     """Return what the compiled program of one step takes on each chip, and which collectives it holds."""
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    devices = topologies.get_topology_desc(TOPOLOGY, platform="tpu").devices
-    mesh = Mesh(np.asarray(devices).reshape(DATA, MODEL), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+    mesh = bench.mesh_for(TARGET, TOPOLOGY, {"data": DATA, "model": MODEL})
     specs = (P("data", None), P(None, "model"), P("data"))
 
     def body(hidden: jax.Array, kernel: jax.Array, labels: jax.Array) -> jax.Array:
@@ -34,14 +34,23 @@ def compile_for_pod() -> dict[str, Any]:
         jax.ShapeDtypeStruct(s, t, sharding=NamedSharding(mesh, spec))
         for (s, t), spec in zip(shapes, specs, strict=True)
     ]
-    program = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*arrays).compile()
-    memory, text = program.memory_analysis(), program.as_text()
-    names = re.findall(r" (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(", text)
-    return {
-        "topology": TOPOLOGY,
-        **{"data": DATA, "model": MODEL, "n": N, "d": D, "v": V},
-        "temp_bytes": int(memory.temp_size_in_bytes),
-        "argument_bytes": int(memory.argument_size_in_bytes),
-        "output_bytes": int(memory.output_size_in_bytes),
-        "collectives": {name: names.count(name) for name in sorted(set(names))},
-    }
+    return bench.compile_for(jax.value_and_grad(loss, (0, 1)), *arrays, target=TARGET, devices=TOPOLOGY)
+
+
+def main() -> int:
+    """Compile, print, store."""
+    try:
+        made = compile_for_pod()
+    except bench.MissingExtraError as error:
+        print(f"The pod is left out. {error}")
+        return 0
+    print(made)
+    where = environment(("libtpu",))
+    sizes = {"topology": TOPOLOGY, "data": DATA, "model": MODEL, "n": N, "d": D, "v": V}
+    document = made.to_dict() | sizes | {"versions": where["versions"], "commit": where["commit"]}
+    FILE.write_text(json.dumps(document, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

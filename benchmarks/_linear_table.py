@@ -1,34 +1,44 @@
-"""The page that bench_linear.py writes: every figure of it is from the run."""
+"""The page of the linear losses, docs/linear_benchmarks.md: every figure of it is from a run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness import Measurement, Row
+from harness import Row, commits
+
+from jaxinfo.bench import Measurement
 
 MIB = 2**20
 
 
-def table(environment: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """Return the page."""
-    versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items() if v)
+def page(results: Sequence[tuple[Mapping[str, Any], Sequence[Row]]], pod: Mapping[str, Any] | None) -> str:
+    """Return the page, of the results on each device and of the compilation for a pod."""
     lines = [
         "# Cross-entropy from hidden states: time and memory",
         "",
-        "Written by `python benchmarks/bench_linear.py --markdown docs/linear_benchmarks.md`; not to be edited.",
+        "Written by `python benchmarks/report.py` from `benchmarks/results/`, which `bench_linear.py --keep` and",
+        "`_linear_pod.py` fill; not to be edited.",
         "",
-        f"{environment['cores']} cores of {environment['processor']}, Python {environment['python']}, {versions}.",
         "Value and both gradients of the mean loss. All candidates of a row run interleaved; ratios are medians over",
         "the rounds, with quartiles. Temporaries are those of the compiled program, beside arguments and results.",
         "Errors are relative to float64, of a gradient the worst row.",
     ]
+    for environment, rows in results:
+        lines += _device(environment, rows, alone=len(results) == 1)
+    if pod is not None:
+        lines += ["", "## Compiled for a pod of 256 TPU chips", "", *_pod(pod)]
+    return "\n".join(lines) + "\n"
+
+
+def _device(environment: Mapping[str, Any], rows: Sequence[Row], *, alone: bool) -> list[str]:
+    versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items() if v)
+    lines = ["", f"{environment['device']}, {environment['cores']} cores of {environment['processor']}, "]
+    lines[-1] += f"Python {environment['python']}, {versions}; {commits(rows)}."
     for growth, title in ((0, "Two output heads"), (1, "As tokens and classes double")):
         some = [row for row in rows if row.case["growth"] == growth]
         if some:
-            lines += ["", f"## {title}", "", _HEAD, _RULE]
-            lines += [_line(row, m) for row in some for m in row.measurements]
-    if "pod" in environment:
-        lines += ["", "## Compiled for a pod of 256 TPU chips", "", *_pod(environment["pod"])]
-    return "\n".join(lines) + "\n"
+            lines += ["", f"## {title}" + ("" if alone else f", {environment['device']}"), "", _HEAD, _RULE]
+            lines += [line(row, m) for row in some for m in row.measurements]
+    return lines
 
 
 _COLUMNS = (
@@ -40,7 +50,8 @@ _HEAD = f"| {' | '.join(_COLUMNS)} |"
 _RULE = "|---" * len(_COLUMNS) + "|"
 
 
-def _line(row: Row, m: Measurement) -> str:
+def line(row: Row, m: Measurement) -> str:
+    """Return a line of the table."""
     ratios = {r.peer: f"{r.median:.2f} ({r.low:.2f} to {r.high:.2f})" for r in m.ratios if r.peer != m.name}
     peers = ("optax, dense", "torch, dense", "torch, chunked", "tokamax, chunked")
     cells = (
@@ -60,7 +71,8 @@ def _line(row: Row, m: Measurement) -> str:
 def _pod(pod: Mapping[str, Any]) -> list[str]:
     counts = ", ".join(f"{k} {v}" for k, v in pod["collectives"].items())
     return [
-        "{topology}, data {data} x model {model}, N {n:,}, D {d:,}, V {v:,}, bfloat16.".format(**pod),
+        "{target}, {topology} chips, data {data} x model {model}, N {n:,}, D {d:,}, V {v:,}, bfloat16, "
+        "commit {commit}.".format(**pod),
         f"Per chip: {pod['temp_bytes'] / MIB:.0f} MiB of temporaries beside {pod['argument_bytes'] / MIB:.0f} MiB of "
         f"arguments and {pod['output_bytes'] / MIB:.0f} MiB of gradients. Collectives: {counts}.",
     ]

@@ -1,29 +1,26 @@
 """Time softmax_cross_entropy and kl_divergence beside optax, jax.nn and torch, and check what they return.
 
-    python benchmarks/bench_cross_entropy.py [--quick] [--filter TEXT] [--json FILE]
+    python benchmarks/bench_cross_entropy.py [--quick] [--filter WORDS] [--keep] [--fresh] [--json FILE]
 
 Rows cover logits of an untrained model and of a trained one: several implementations, ours included, spend
 a second pass on confident rows. ctrl-C prints what is done.
 """
 
-import argparse
-import functools
-import importlib
 import itertools
-import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from harness import Candidate, Row, available_cores, compiled, environment, hold_to_cores, measure, progress, to_json
+from harness import Row, Table, main
 
 import jaxinfo
+from jaxinfo.bench import Candidate
+from jaxinfo.bench._rows import compiled, measure_row
+from jaxinfo.bench._torch import import_torch, torch_candidate
 
 SHAPES = ((4096, 1000), (1024, 32768), (128, 262144))
 DTYPES = ("float32", "bfloat16")
@@ -39,8 +36,9 @@ PEERS = ("optax", "torch")
 Case = dict[str, Any]
 
 
-def cases(shapes: Sequence[tuple[int, int]] = SHAPES) -> Iterator[Case]:
-    """Yield every row to measure."""
+def cases(quick: bool = False) -> Iterator[Case]:
+    """Yield every row to measure, or those of the smallest shape."""
+    shapes = SHAPES[: 1 if quick else None]
     for function, kinds in LOGITS.items():
         for (n, v), dtype, logits, direction in itertools.product(shapes, DTYPES, kinds, PASSES):
             yield dict(function=function, n=n, v=v, dtype=dtype, logits=logits, direction=direction)
@@ -154,51 +152,6 @@ IMPLEMENTATIONS: dict[str, dict[str, Callable[..., jax.Array]]] = {
 }
 
 
-@functools.cache
-def import_torch() -> Any:
-    """Return torch with as many threads as jax has, or None where it is not installed.
-
-    Unbound, its OpenMP threads sooner or later spin on one core waiting for each other: 15 ms instead of 1. So
-    they are bound, one to a core. Loading OpenMP binds this thread too, and whatever thread it starts later, so
-    jax makes its threads first and this one is set free again (and held to its core while torch runs).
-    """
-    jax.devices()
-    everywhere = available_cores()
-    os.environ.setdefault("OMP_PROC_BIND", "true")
-    try:
-        torch = importlib.import_module("torch")
-    except ImportError:
-        return None
-    torch.set_num_threads(len(everywhere))
-    torch.zeros(1 << 20).exp()  # starts the threads
-    hold_to_cores(everywhere)
-    return torch
-
-
-def torch_candidate(torch: Any, loss: Callable[[], Any], leaves: Sequence[Any], *, backward: bool) -> Candidate:
-    """Return torch's `loss`, or its mean with the gradients to `leaves`. It compiles nothing."""
-    everywhere = available_cores()
-
-    def forward() -> tuple:
-        with torch.no_grad():
-            return (_Result(loss()),)
-
-    def forward_backward() -> tuple:
-        for leaf in leaves:
-            leaf.requires_grad_()
-        value = loss().mean()
-        return tuple(_Result(t) for t in (value.detach(), *torch.autograd.grad(value, leaves)))
-
-    def run() -> tuple:
-        hold_to_cores({min(everywhere)})
-        try:
-            return forward_backward() if backward else forward()
-        finally:
-            hold_to_cores(everywhere)
-
-    return Candidate("torch", run)
-
-
 def _torch_loss(torch: Any, case: Case, a: Any, b: Any) -> Callable[[], Any]:
     """Return torch's loss of the case in its fastest form: it has one that takes the mean itself."""
     functional, mean = torch.nn.functional, case["direction"] != "forward"
@@ -215,39 +168,13 @@ def _torch_loss(torch: Any, case: Case, a: Any, b: Any) -> Callable[[], Any]:
     return divergence
 
 
-class _Result:
-    """A torch tensor whose conversion to NumPy happens when asked for, not inside the timed run."""
-
-    def __init__(self, tensor: Any):
-        self.tensor = tensor
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self.tensor.float().numpy()
-
-
-def run(selected: Sequence[Case], seconds: float, measure_one: Callable[[Case, float], Row] | None = None) -> list[Row]:
-    """Measure and print each case; ctrl-C ends the list early."""
-    measure_one = measure_one or measure_case
-    rows: list[Row] = []
-    start = time.perf_counter()
-    try:
-        for i, case in enumerate(selected):
-            progress(f"[{i + 1}/{len(selected)}, {time.perf_counter() - start:.0f} s] {label(case)}")
-            rows.append(measure_one(case, seconds))
-            progress("")
-            print(format_row(rows[-1]), flush=True)
-    except KeyboardInterrupt:
-        print(f"\nstopped after {len(rows)} of {len(selected)} rows")
-    return rows
-
-
 def measure_case(case: Case, seconds: float) -> Row:
     """Measure one case; a value's error is in eps of float32, a gradient's in eps of its own dtype."""
     first, second = inputs(case)
     wanted = reference(case, np.asarray(first), np.asarray(second))
     own = float(jnp.finfo(first.dtype).eps)
     eps = {name: own if name.startswith("gradient") else float(jnp.finfo(jnp.float32).eps) for name in wanted}
-    return measure(case, candidates(case, first, second), wanted, eps, seconds=seconds, peers=PEERS)
+    return measure_row(case, candidates(case, first, second), wanted, eps, seconds=seconds, peers=PEERS)
 
 
 def format_row(row: Row) -> str:
@@ -266,34 +193,16 @@ def format_row(row: Row) -> str:
     return "\n".join(lines)
 
 
-def main(
-    arguments: Sequence[str] | None = None,
-    *,
-    cases: Callable[..., Iterator[Case]] = cases,
-    shapes: Sequence[tuple[int, int]] = SHAPES,
-    measure_one: Callable[[Case, float], Row] | None = None,
-    description: str = "Time softmax_cross_entropy and kl_divergence beside optax, jax.nn and torch.",
-) -> int:
-    """Run a benchmark from the command line: this one unless told another's cases and how to measure one."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="smallest shape only, about a second per row")
-    parser.add_argument("--filter", default="", help="only rows whose line holds all these words")
-    parser.add_argument("--json", type=Path, help="write the results there")
-    options = parser.parse_args(arguments)
-    words = options.filter.split()
-    selected = [c for c in cases(shapes[:1] if options.quick else shapes) if all(word in label(c) for word in words)]
-    if not selected:
-        parser.error(f"no row holds all of `--filter` {options.filter!r}; a row reads: {label(next(cases()))}")
-    if import_torch() is None:
-        print("torch is not installed and left out (pip install torch==2.13.0)")
-    where = environment(("optax", "torch"))
-    print(", ".join(f"{k} {v}" for k, v in where.items()))
-    rows = run(selected, 1.0 if options.quick else 5.0, measure_one)
-    if options.json and rows:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(to_json(where, rows) + "\n")
-    return 0
+TABLE = Table(
+    "cross_entropy",
+    "Time softmax_cross_entropy and kl_divergence beside optax, jax.nn and torch.",
+    cases,
+    label,
+    measure_case,
+    format_row,
+    packages=("optax", "torch"),
+)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(TABLE))

@@ -1,16 +1,14 @@
 """Time the cross-entropy from hidden states, forward and backward, beside dense optax, torch and tokamax.
 
-    python benchmarks/bench_linear.py [--filter TEXT] [--seconds S] [--json FILE] [--markdown FILE]
+    python benchmarks/bench_linear.py [--quick] [--filter WORDS] [--keep] [--fresh] [--json FILE]
 
 The rows are those of two output heads, then of the first as tokens and classes double. ctrl-C keeps what is done.
-Peers that are not installed are left out. `--pod` adds the compilation for 256 TPU chips, which needs libtpu.
+Peers that are not installed are left out. `_linear_pod.py` compiles the loss for 256 TPU chips.
 """
 
-import argparse
 import functools
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,11 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from _linear_peers import tokamax_candidate, torch_candidates
-from _linear_pod import compile_for_pod
-from _linear_table import table
-from harness import Candidate, Row, compiled, environment, measure, progress, to_json
+from _linear_table import line
+from harness import Row, Table, main
 
 from jaxinfo import linear_softmax_cross_entropy
+from jaxinfo.bench import Candidate
+from jaxinfo.bench._rows import compiled, measure_row
 
 SHAPES = ((2048, 512, 32000), (4096, 256, 65536))
 GROWTH = ((1024, 512, 32000), (2048, 512, 16000), (4096, 512, 32000), (2048, 512, 64000))
@@ -30,11 +29,17 @@ DTYPES = ("float32", "bfloat16")
 DENSE = "optax, dense"
 
 
-def cases() -> Iterator[dict[str, Any]]:
-    """Yield every row to measure, the longest last."""
+def cases(quick: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield every row to measure, the longest last; one when quick."""
     rows = [(*shape, dtype, 0) for shape in SHAPES for dtype in DTYPES] + [(*shape, DTYPES[0], 1) for shape in GROWTH]
+    rows = [(256, 64, 4096, "float32", 1)] if quick else rows
     for n, d, v, dtype, growth in sorted(rows, key=lambda row: row[0] * row[1] * row[2]):
         yield {"n": n, "d": d, "v": v, "dtype": dtype, "growth": growth}
+
+
+def label(case: dict[str, Any]) -> str:
+    """Return the case on one line."""
+    return "{n} x {d} x {v} {dtype}".format(**case)
 
 
 def inputs(case: dict[str, Any]) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -100,50 +105,31 @@ def candidates(case: dict[str, Any], arrays: tuple[jax.Array, ...]) -> list[Cand
     return out + torch_candidates(*arrays) + tokamax_candidate(slopes, arrays)
 
 
-def run(case: dict[str, Any], seconds: float) -> Row:
+def measure_case(case: dict[str, Any], seconds: float) -> Row:
     """Measure one row."""
     arrays = inputs(case)
     eps = {"value": float(np.finfo(np.float32).eps), **dict.fromkeys(("to hidden", "to kernel"), 1.0)}
     every = candidates(case, arrays)
     names = tuple(c.name for c in every if not c.name.startswith("jaxinfo"))
-    return measure(case, every, reference(*arrays), eps, seconds=seconds, peers=names, least=3, most=21)
+    return measure_row(case, every, reference(*arrays), eps, seconds=seconds, peers=names, least=3, most=21)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Measure, print, store."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--filter", default="", help="only rows whose line holds this text, such as '2048 x 512'")
-    parser.add_argument("--seconds", type=float, default=20.0, help="time for each row")
-    parser.add_argument("--pod", action="store_true", help="compile for 256 TPU chips as well")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--markdown", type=Path)
-    given = parser.parse_args(argv)
-    where = environment(("optax", "torch", "tokamax"))
-    if given.pod:
-        where["pod"] = compile_for_pod()
-    rows: list[Row] = []
-    try:
-        for case in cases():
-            line = "{n} x {d} x {v} {dtype}".format(**case)
-            if given.filter in line:
-                progress(line)
-                rows.append(run(case, given.seconds))
-                store(given, where, rows)
-    except KeyboardInterrupt:
-        progress("")
-    print(store(given, where, rows))
-    return 0
+def show(row: Row) -> str:
+    """Return the row as lines of the page's table."""
+    return "\n".join(line(row, m) for m in row.measurements)
 
 
-def store(given: argparse.Namespace, where: dict[str, Any], rows: list[Row]) -> str:
-    """Write what is measured so far to the files asked for, and return the page."""
-    text = table(where, rows)
-    if given.json is not None:
-        given.json.write_text(to_json(where, rows) + "\n")
-    if given.markdown is not None:
-        given.markdown.write_text(text)
-    return text
+TABLE = Table(
+    "linear",
+    "Time the cross-entropy from hidden states beside dense optax, torch and tokamax.",
+    cases,
+    label,
+    measure_case,
+    show,
+    seconds=20.0,
+    packages=("optax", "torch", "tokamax"),
+)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(TABLE))

@@ -1,6 +1,6 @@
 """Time every other loss and measure that optax, jax.nn or torch has too, beside theirs.
 
-    python benchmarks/bench_losses.py [--quick] [--filter TEXT] [--json FILE]
+    python benchmarks/bench_losses.py [--quick] [--filter WORDS] [--keep] [--fresh] [--json FILE]
 
 softmax_cross_entropy of labels and kl_divergence have a benchmark of their own, bench_cross_entropy.py, whose
 way of running this one shares. js_divergence, renyi_divergence, f_divergence and kl_estimate have no peer.
@@ -17,9 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from harness import Candidate, Row, compiled, measure
+from harness import Row, Table, main
 
 import jaxinfo
+from jaxinfo.bench import Candidate
+from jaxinfo.bench._rows import compiled, measure_row
+from jaxinfo.bench._torch import torch_candidate
 
 SHAPES = ((4096, 1000), (1024, 32768))
 Arrays = tuple[Any, ...]
@@ -164,8 +167,9 @@ LOSSES: dict[str, Entry] = {
 }
 
 
-def cases(shapes: Sequence[tuple[int, int]] = SHAPES) -> Iterator[base.Case]:
-    """Yield every row to measure."""
+def cases(quick: bool = False) -> Iterator[base.Case]:
+    """Yield every row to measure, or those of the smaller shape."""
+    shapes = SHAPES[: 1 if quick else None]
     for function, (n, v), dtype, direction in itertools.product(LOSSES, shapes, base.DTYPES, base.PASSES):
         if (function, direction) == ("softmax", "forward+backward"):
             continue  # the mean of a softmax does not depend on the logits
@@ -217,7 +221,7 @@ def candidates(case: base.Case, args: Sequence[jax.Array]) -> list[Candidate]:
     if torch is not None and entry.torch is not None:
         tensors = [torch.from_dlpack(a) for a in args]
         found.append(
-            base.torch_candidate(
+            torch_candidate(
                 torch,
                 lambda: entry.torch(torch, *tensors),  # type: ignore[misc]
                 tensors[: entry.leaves],
@@ -233,8 +237,19 @@ def measure_case(case: base.Case, seconds: float) -> Row:
     wanted = reference(case, args)
     own = float(jnp.finfo(args[0].dtype).eps)
     eps = {name: own if name.startswith("gradient") else float(jnp.finfo(jnp.float32).eps) for name in wanted}
-    return measure(case, candidates(case, args), wanted, eps, seconds=seconds, peers=(*base.PEERS, "jax.nn"))
+    return measure_row(case, candidates(case, args), wanted, eps, seconds=seconds, peers=(*base.PEERS, "jax.nn"))
+
+
+TABLE = Table(
+    "losses",
+    "Time every other loss and measure that optax, jax.nn or torch has too, beside theirs.",
+    cases,
+    base.label,
+    measure_case,
+    base.format_row,
+    packages=("optax", "torch"),
+)
 
 
 if __name__ == "__main__":
-    sys.exit(base.main(cases=cases, shapes=SHAPES, measure_one=measure_case, description=__doc__.splitlines()[0]))
+    sys.exit(main(TABLE))

@@ -1,281 +1,159 @@
-"""Measure several candidates for one quantity side by side, and say in the same row how wrong each is.
+"""Run a table of cases: `jaxinfo.bench` measures each row, and a row that is done is kept.
 
-Machines are noisy and drift: the same program runs 30 % slower a minute later. So all candidates of a row
-run interleaved, in a new random order each round, and the figure to read is the *ratio* to a named peer,
-taken round by round; absolute times are for orientation. A time is worth nothing beside a wrong result, so
-each measurement carries the error of what was timed against a float64 reference.
+    python benchmarks/bench_X.py [--quick] [--filter WORDS] [--keep] [--fresh] [--json FILE]
 
-Nothing here knows which function is measured.
+`--keep` stores the rows in `results/DEVICE/X.json`, each at once, so that a run can be stopped and started again: rows
+of the same code (the last commit of jaxinfo/) and versions are there already. Others are measured anew.
 """
 
+import argparse
 import dataclasses
-import importlib.metadata
 import json
-import os
-import platform
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
+from jaxinfo.bench import Comparison as Row
+from jaxinfo.bench._environment import device_name
+from jaxinfo.bench._environment import environment as _environment
+from jaxinfo.bench._measurement import plain
 
-_PAUSE = 0.01  # OpenMP threads of a peer spin for some milliseconds after their work; let them go to sleep
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+_SAME = ("device", "processor", "cores", "python", "versions")  # rows of one file agree in these
 
 
 @dataclasses.dataclass(frozen=True)
-class Candidate:
-    """One way to compute the quantity: `run` returns when its result is there."""
+class Table:
+    """A benchmark.
+
+    Attributes:
+        name: of the file of results.
+        about: one line for `--help`.
+        cases: True for the few quick ones -> what each row is about.
+        label: a case on one line, which `--filter` searches and by which a row is found again.
+        measure: a case and the seconds to spend on it -> the row.
+        show: a row as text.
+        seconds: for each row.
+        packages: peers, whose versions are stored.
+    """
 
     name: str
-    run: Callable[[], Any]
-    compile_seconds: float | None = None
-    temp_bytes: int | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Ratio:
-    """Time divided by the peer's time: median and quartiles over the rounds, and the ratio of the minima."""
-
-    peer: str
-    median: float
-    low: float
-    high: float
-    minima: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Measurement:
-    """One candidate in one row: times in seconds, quartiles as the spread, errors in eps, inf for a nan."""
-
-    name: str
-    runs: int
-    minimum: float
-    low: float
-    median: float
-    high: float
-    compile_seconds: float | None
-    temp_bytes: int | None
-    errors: dict[str, float]
-    ratios: tuple[Ratio, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One case and what every candidate made of it."""
-
-    case: dict[str, str | int]
-    measurements: tuple[Measurement, ...]
-
-    def __getitem__(self, name: str) -> Measurement:
-        """Return the measurement of the candidate `name`."""
-        return next(m for m in self.measurements if m.name == name)
-
-    def faster_of(self, names: Iterable[str]) -> Measurement:
-        """Return the fastest by median of those in `names` that were measured."""
-        return min((m for m in self.measurements if m.name in set(names)), key=lambda m: m.median)
-
-
-def compiled(name: str, f: Callable[..., Any], *args: Any) -> Candidate:
-    """Compile `f` for `args` ahead of time; its compile time and temporary bytes go with it."""
-    start = time.perf_counter()
-    executable = jax.jit(f).lower(*args).compile()
-    seconds = time.perf_counter() - start
-    memory = executable.memory_analysis()
-    return Candidate(
-        name,
-        lambda: jax.block_until_ready(executable(*args)),
-        compile_seconds=seconds,
-        temp_bytes=None if memory is None else int(memory.temp_size_in_bytes),
-    )
-
-
-def measure(
-    case: Mapping[str, str | int],
-    candidates: Sequence[Candidate],
-    reference: Mapping[str, np.ndarray],
-    eps: Mapping[str, float],
-    *,
-    seconds: float,
-    peers: Sequence[str] = (),
-    least: int = 7,
-    most: int = 41,
-) -> Row:
-    """Check every candidate against `reference` (its results in the same order), then time all of them.
-
-    Args:
-        case: What distinguishes the row, as printed and stored.
-        candidates: They run interleaved.
-        reference: float64 results by name; a candidate returns a tuple of the same length.
-        eps: The unit of each result's error.
-        seconds: About how long to time; at least `least` and at most `most` rounds are run.
-        peers: Candidates to whose time the ratios are taken.
-        least: Fewest rounds.
-        most: Most rounds.
-
-    Returns:
-        The row.
-    """
-    errors = {
-        c.name: {k: relative_error(got, reference[k]) / eps[k] for k, got in zip(reference, c.run(), strict=True)}
-        for c in candidates
-    }
-    times = interleave(candidates, rounds_within(candidates, seconds, least=least, most=most))
-    return Row(dict(case), tuple(_summary(c, times, errors[c.name], peers) for c in candidates))
-
-
-def interleave(candidates: Sequence[Candidate], rounds: int, *, pause: float = _PAUSE) -> dict[str, np.ndarray]:
-    """Return the seconds of each synchronised run, [rounds] by name; each round is in a new order."""
-    order = np.random.default_rng(0)
-    times = {c.name: np.empty(rounds) for c in candidates}
-    for i in range(rounds):
-        for k in order.permutation(len(candidates)):
-            time.sleep(pause)
-            times[candidates[k].name][i] = _seconds(candidates[k])
-    return times
-
-
-def rounds_within(candidates: Sequence[Candidate], seconds: float, *, least: int, most: int) -> int:
-    """Return how many rounds of all `candidates` fit into `seconds`; one warm round is run to see."""
-    one_round = sum(_seconds(c) + _PAUSE for c in candidates)
-    return int(np.clip(seconds / one_round, least, most))
-
-
-def ratio(times: Mapping[str, np.ndarray], name: str, peer: str) -> Ratio:
-    """Return how many times longer `name` takes than `peer`, compared within each round."""
-    low, median, high = np.quantile(times[name] / times[peer], (0.25, 0.5, 0.75))
-    return Ratio(peer, float(median), float(low), float(high), float(times[name].min() / times[peer].min()))
-
-
-def relative_error(got: Any, reference: np.ndarray) -> float:
-    """Return the largest relative error of `got` over the rows of `reference`.
-
-    A matrix is compared row by row in the Euclidean norm, anything smaller element by element. A result that
-    is not finite where the reference is counts as inf.
-    """
-    got = np.asarray(got)
-    if got.shape != reference.shape:
-        raise ValueError(f"`got` must have the reference's shape {reference.shape}, got {got.shape}.")
-    if reference.ndim < 2:
-        got, reference = np.reshape(got, (-1, 1)), np.reshape(reference, (-1, 1))
-    worst = 0.0
-    for start in range(0, len(reference), 64):  # in slices: float64 copies of a large gradient are several GB
-        wanted = reference[start : start + 64]
-        off = np.linalg.norm(got[start : start + 64].astype(np.float64) - wanted, axis=-1)
-        size = np.linalg.norm(wanted, axis=-1)
-        error = np.where(off == 0, 0.0, off / np.where(size == 0, np.finfo(np.float64).tiny, size))
-        worst = max(worst, float(np.max(np.where(np.isnan(error), np.inf, error), initial=0.0)))
-    return worst
+    about: str
+    cases: Callable[[bool], Iterable[dict[str, Any]]]
+    label: Callable[[dict[str, Any]], str]
+    measure: Callable[[dict[str, Any], float], Row]
+    show: Callable[[Row], str]
+    seconds: float = 5.0
+    packages: tuple[str, ...] = ()
 
 
 def environment(packages: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the device, versions of Python, jax and `packages` (None if absent), and the commit."""
-    devices = jax.devices()
-    return {
-        "device": f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()})",
-        "processor": _processor(),
-        "cores": len(available_cores()),
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in ("jax", "jaxlib", "numpy", *packages)},
-        "commit": _commit(),
-    }
+    """Return device, versions of `packages` too, and the last commit that changed jaxinfo/."""
+    return _environment(packages, HERE.parent / "jaxinfo")
 
 
-def available_cores() -> set[int]:
-    """Return the cores this thread may use: jax takes them all, and so may its peers."""
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+def main(table: Table, arguments: Sequence[str] | None = None) -> int:
+    """Run a table from the command line."""
+    parser = argparse.ArgumentParser(description=table.about)
+    parser.add_argument("--quick", action="store_true", help="few rows, about a second each")
+    parser.add_argument("--filter", default="", help="only rows whose line holds all these words")
+    parser.add_argument("--seconds", type=float, help=f"of timing for each row, {table.seconds:g} unless quick")
+    parser.add_argument("--json", type=Path, help="store the rows there; those that are there already are kept")
+    parser.add_argument("--keep", action="store_true", help=f"store them in results/DEVICE/{table.name}.json")
+    parser.add_argument("--fresh", action="store_true", help="measure also what is there already")
+    options = parser.parse_args(arguments)
+    cases, words = list(table.cases(options.quick)), options.filter.split()
+    selected = [case for case in cases if all(word in table.label(case) for word in words)]
+    if not selected:
+        parser.error(f"no row holds all of `--filter` {options.filter!r}; a row reads: {table.label(cases[0])}")
+    where = environment(table.packages)
+    print(", ".join(f"{k} {v}" for k, v in where.items()))
+    store = options.json or (results_file(table.name, where) if options.keep else None)
+    order = [table.label(case) for case in table.cases(False)]
+    seconds = options.seconds or (1.0 if options.quick else table.seconds)
+    run(table, selected, seconds, where=where, store=store, fresh=options.fresh, order=order)
+    return 0
 
 
-def hold_to_cores(cores: set[int]) -> None:
-    """Let this thread run on `cores` only, where the system can do that."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores)
-
-
-def to_json(environment: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """Return one JSON text with the environment and the rows; infinities are the string "inf"."""
-    document = {"environment": dict(environment), "rows": [dataclasses.asdict(row) for row in rows]}
-    return json.dumps(_finite(document), indent=1, allow_nan=False)
-
-
-def from_json(text: str) -> tuple[dict[str, Any], list[Row]]:
-    """Return what `to_json` was given."""
-    document = json.loads(text)
-    return document["environment"], [_row(row) for row in document["rows"]]
-
-
-def _seconds(candidate: Candidate) -> float:
-    start = time.perf_counter()
-    result = candidate.run()
-    elapsed = time.perf_counter() - start
-    del result  # freed outside the measured time, and before the next candidate allocates
-    return elapsed
-
-
-def _summary(
-    candidate: Candidate, times: Mapping[str, np.ndarray], errors: dict[str, float], peers: Sequence[str]
-) -> Measurement:
-    own = times[candidate.name]
-    low, median, high = (float(q) for q in np.quantile(own, (0.25, 0.5, 0.75)))
-    ratios = tuple(ratio(times, candidate.name, peer) for peer in peers if peer in times)
-    return Measurement(
-        candidate.name,
-        len(own),
-        float(own.min()),
-        low,
-        median,
-        high,
-        candidate.compile_seconds,
-        candidate.temp_bytes,
-        errors,
-        ratios,
-    )
-
-
-def _finite(value: Any) -> Any:
-    """Round floats to five digits and spell infinities, which JSON lacks."""
-    if isinstance(value, Mapping):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    if isinstance(value, float):
-        return float(f"{value:.5g}") if np.isfinite(value) else "inf"
-    return value
-
-
-def _row(row: Mapping[str, Any]) -> Row:
-    measurements = []
-    for m in row["measurements"]:
-        errors = {k: float(v) for k, v in m["errors"].items()}
-        measurements.append(Measurement(**{**m, "errors": errors, "ratios": tuple(Ratio(**r) for r in m["ratios"])}))
-    return Row(dict(row["case"]), tuple(measurements))
-
-
-def _version(package: str) -> str | None:
+def run(
+    table: Table,
+    selected: Sequence[dict[str, Any]],
+    seconds: float,
+    *,
+    where: dict[str, Any],
+    store: Path | None = None,
+    fresh: bool = False,
+    order: Sequence[str] = (),
+) -> list[Row]:
+    """Measure and print each case that is not there yet; ctrl-C ends the program, what is done is stored."""
+    there = read_rows(table, store, where)
+    commit = {"commit": where["commit"]}
+    known = {} if fresh else {line: row for line, row in there.items() if row.environment == commit}
+    todo = [case for case in selected if table.label(case) not in known]
+    if len(todo) < len(selected):
+        print(f"{len(selected) - len(todo)} rows are there already (--fresh measures them again)")
+    done, start = [], time.monotonic()
     try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+        for i, case in enumerate(todo):
+            line = table.label(case)
+            progress(f"[{i + 1}/{len(todo)}, {time.monotonic() - start:.0f} s] {line}")
+            row = dataclasses.replace(table.measure(case, seconds), environment=commit)
+            done.append(row)
+            progress("")
+            print(table.show(row), flush=True)
+            there[line] = row
+            if store is not None:
+                write_rows(store, where, sorted(there.items(), key=lambda pair: _place(order, pair[0])))
+    except KeyboardInterrupt:
+        print(f"\nstopped after {len(done)} of {len(todo)} rows")
+        sys.exit(130)  # so that `make bench` stops too
+    return done
 
 
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+def results_file(name: str, where: dict[str, Any]) -> Path:
+    """Return the file that a device's results of a table are in: another device has another."""
+    return RESULTS / device_name(where) / f"{name}.json"
 
 
-def _commit() -> str | None:
-    """Return the commit this file is at, marked where tracked files differ from it."""
-    command = ["git", "describe", "--always", "--dirty=+changes", "--abbrev=12", "--exclude=*"]
-    try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
+def read(file: Path) -> tuple[dict[str, Any], list[Row]]:
+    """Return the environment and the rows of a file of results."""
+    document = json.loads(file.read_text())
+    return document["environment"], [Row.from_dict(row) for row in document["rows"]]
+
+
+def read_rows(table: Table, file: Path | None, where: dict[str, Any]) -> dict[str, Row]:
+    """Return the rows of `file` by their line, none where they are of another device or other versions."""
+    if file is None or not file.exists():
+        return {}
+    made, rows = read(file)
+    different = [key for key in _SAME if made.get(key) != where[key]]
+    if different:
+        print(f"{file} is of another {' and '.join(different)}: it will be written anew")
+        return {}
+    return {table.label(row.case): row for row in rows}
+
+
+def write_rows(file: Path, where: dict[str, Any], rows: Iterable[tuple[str, Row]]) -> None:
+    """Write the file in one step: a run that is killed leaves the last one whole."""
+    document = {"environment": plain(where), "rows": [row.to_dict() for _, row in rows]}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_suffix(".new")
+    new.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+    new.replace(file)
+
+
+def all_results(name: str) -> list[tuple[dict[str, Any], list[Row]]]:
+    """Return the results of a table on every device."""
+    return [read(file) for file in sorted(RESULTS.glob(f"*/{name}.json"))]
+
+
+def commits(rows: Iterable[Row]) -> str:
+    """Return the commits that the rows were measured at."""
+    found = dict.fromkeys((row.environment or {}).get("commit") or "unknown" for row in rows)
+    return f"commit{'s' * (len(found) > 1)} {', '.join(found)}"
 
 
 def progress(text: str) -> None:
@@ -283,3 +161,7 @@ def progress(text: str) -> None:
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[2K{text}")
         sys.stderr.flush()
+
+
+def _place(order: Sequence[str], line: str) -> int:
+    return order.index(line) if line in order else len(order)

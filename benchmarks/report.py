@@ -1,18 +1,22 @@
-"""Write benchmarks/README.md from the measured JSON files: `python benchmarks/report.py`.
+"""Write benchmarks/README.md and the pages of docs/ from the measured JSON files: `python benchmarks/report.py`.
 
 Every figure comes from benchmarks/results; only the reasons below are written by hand. A missed target
 without a reason makes the exit code 1.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import _linear_table
 from bench_cross_entropy import PEERS, label
-from harness import Measurement, Ratio, Row, from_json
+from harness import HERE, RESULTS, Row, all_results, commits
 
-HERE = Path(__file__).parent
+from jaxinfo.bench import Measurement, Ratio
+
+DOCS = HERE.parent / "docs"
 OURS = "jaxinfo"
 LIMITS = {"float32": 1.1, "bfloat16": 1.0}
 
@@ -60,9 +64,12 @@ INTRODUCTION = """\
 Written by `python benchmarks/report.py` from the JSON files in `results/`; do not edit.
 
     pip install '.[data]' torch==2.13.0     # torch is an optional peer
-    python benchmarks/bench_cross_entropy.py --json benchmarks/results/cross_entropy-NAME.json
-    python benchmarks/bench_losses.py --json benchmarks/results/losses-NAME.json
+    python benchmarks/bench_cross_entropy.py --keep      # into results/DEVICE/; stop with ctrl-C, start again to go on
+    python benchmarks/bench_losses.py --keep
     python benchmarks/bench_cross_entropy.py --quick --filter "kl_divergence float32"
+
+`make bench` runs these and the others, whose pages are `docs/linear_benchmarks.md`, `docs/fit_benchmarks.md`,
+`docs/verify_benchmark.md`, `docs/truth_table.md` and `docs/accuracy.md`.
 
 Each row runs all candidates interleaved, in a new random order each round, with as many threads for torch as
 for jax, and checks what they return against float64 NumPy. **Read the ratios**: they are taken round by round,
@@ -76,9 +83,7 @@ implementations, ours included, take another path for them.
 Errors are the largest over the rows, relative to the float64 value (gradients: row by row in the Euclidean norm),
 in eps: of float32 for values, of the logits' dtype for gradients.
 
-Rows at the large shapes have as few as 7 rounds and move by a third between runs. The float32 rows ran in part beside
-a test run. The bfloat16 rows are of an older commit, named above their table, at 1.2 s a row, and their commit was
-entered by hand; they say nothing of the present KL.
+Rows at the large shapes have as few as 7 rounds and move by a third between runs.
 
 On scale: 8.4e+06 eps is 100 %; inf is a nan or an infinity.
 """
@@ -124,8 +129,7 @@ def _heading(environment: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version or 'absent'}" for name, version in environment["versions"].items())
     return (
         f"\n## Python {environment['python']}, jax {environment['versions']['jax']}\n\n"
-        f"{environment['device']}, {environment['processor']}, {environment['cores']} cores; {versions}; "
-        f"commit {environment['commit']}.\n"
+        f"{environment['device']}, {environment['processor']}, {environment['cores']} cores; {versions}.\n"
     )
 
 
@@ -138,7 +142,10 @@ def _verdicts(rows: Sequence[Row]) -> str:
         missed = sorted((row for row in mine if excess(row) > 0), key=excess, reverse=True)
         peers = "optax" if dtype == "bfloat16" else f"the faster of {' and '.join(_measured_peers(mine))}"
         verdict = "reached everywhere" if not missed else f"reached in {len(mine) - len(missed)} of {len(mine)} rows"
-        lines.append(f"**{dtype}, at most {limit} times {peers}: {verdict}.**{_against_torch(dtype, mine)}\n")
+        lines.append(
+            f"**{dtype}, at most {limit} times {peers}: {verdict}.**{_against_torch(dtype, mine)} "
+            f"Measured at {commits(mine)}.\n"
+        )
         if missed:
             lines += ["| missed in | ratio | min | missed by | why |", "|---|---|---|---|---|"]
         for row in missed:
@@ -198,16 +205,28 @@ def _errors(m: Measurement) -> str:
 
 
 def load() -> list[tuple[dict[str, Any], list[Row]]]:
-    """Return what the files in results/ hold."""
-    files = [path for kind in ("cross_entropy", "losses") for path in sorted((HERE / "results").glob(f"{kind}-*.json"))]
-    return [from_json(path.read_text()) for path in files]
+    """Return the results of the losses on every device."""
+    return [*all_results("cross_entropy"), *all_results("losses")]
+
+
+def pages() -> dict[Path, str]:
+    """Return the text of every page that is written from results."""
+    from bench_fit import page as fit_page  # sets float64 on
+
+    pod = RESULTS / "linear_pod.json"
+    of_pod = json.loads(pod.read_text()) if pod.exists() else None
+    return {
+        HERE / "README.md": render(load()),
+        DOCS / "linear_benchmarks.md": _linear_table.page(all_results("linear"), of_pod),
+        DOCS / "fit_benchmarks.md": fit_page(all_results("fit")),
+    }
 
 
 def main() -> int:
-    """Write the README; name the misses nobody has explained."""
-    documents = load()
-    (HERE / "README.md").write_text(render(documents))
-    missing = [line for _, rows in documents for line in unexplained(rows)]
+    """Write the pages; name the misses nobody has explained."""
+    for file, text in pages().items():
+        file.write_text(text)
+    missing = [line for _, rows in load() for line in unexplained(rows)]
     for line in missing:
         print(f"no reason is given in report.py for the missed row: {line}")
     return 1 if missing else 0

@@ -61,10 +61,14 @@ def _processor() -> str:
 
 
 def _commit(folder: Path) -> str | None:
-    """Return the commit `folder` is at, marked where tracked files differ from it; None outside a repository."""
-    command = ["git", "describe", "--always", "--dirty=+changes", "--abbrev=12", "--exclude=*"]
+    """Return the last commit that changed `folder`, marked where files differ from it; None outside a repository."""
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        last = _git(folder, "log", "-1", "--format=%h", "--abbrev=12", "--", ".")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
+    return f"{last}+changes" if changed else last or None
+
+
+def _git(folder: Path, *words: str) -> str:
+    return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()

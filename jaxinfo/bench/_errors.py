@@ -27,12 +27,11 @@ def relative_error(got: Any, reference: np.ndarray) -> float:
     worst = 0.0
     for start in range(0, len(reference), 64):  # in slices: float64 copies of a large gradient are several GB
         wanted = reference[start : start + 64]
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"):  # infinities
             off = got[start : start + 64].astype(np.float64) - wanted
-        off = np.where(got[start : start + 64] == wanted, 0.0, off)  # an infinity that is right is no error
-        size = np.linalg.norm(wanted, axis=-1)
-        off = np.linalg.norm(off, axis=-1)
-        error = np.where(off == 0, 0.0, off / np.where(size == 0, np.finfo(np.float64).tiny, size))
+            off = np.linalg.norm(np.where(got[start : start + 64] == wanted, 0.0, off), axis=-1)
+            size = np.linalg.norm(wanted, axis=-1)
+            error = np.where(off == 0, 0.0, off / np.where(size == 0, np.finfo(np.float64).tiny, size))
         worst = max(worst, float(np.max(np.where(np.isnan(error), np.inf, error), initial=0.0)))
     return worst
 

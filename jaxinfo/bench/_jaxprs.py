@@ -1,18 +1,22 @@
 """What a function computes, read from its jaxpr: XLA's own count takes the body of a loop once."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import jax
 
-
-def matmul_flops(f: Callable[..., Any], *args: Any) -> int | None:
-    """Return the floating-point operations of all matrix products of `f`, each loop's body as often as it runs.
+def matmul_flops(jaxpr: Any) -> int | None:
+    """Return the floating-point operations of all matrix products in a jaxpr, each loop's body as often as it runs.
 
     Of a branch the dearer side counts; of a `shard_map` all shards. None where a `while` of unknown length holds one.
     """
-    return _flops(jax.make_jaxpr(f)(*args).jaxpr)
+    total = 0
+    for eqn in jaxpr.eqns:
+        one = _flops_of(eqn)
+        if one is None:
+            return None
+        total += one
+    return total
 
 
 def walk(jaxpr: Any) -> Iterator[tuple[Any, Any]]:
@@ -31,23 +35,13 @@ def _inner(eqn: Any) -> Iterator[Any]:
                 yield part
 
 
-def _flops(jaxpr: Any) -> int | None:
-    total = 0
-    for eqn in jaxpr.eqns:
-        one = _flops_of(eqn)
-        if one is None:
-            return None
-        total += one
-    return total
-
-
 def _flops_of(eqn: Any) -> int | None:
     name = eqn.primitive.name
     if name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
         summed = math.prod(eqn.invars[0].aval.shape[i] for i in contracted)
         return 2 * math.prod(eqn.outvars[0].aval.shape) * summed
-    inner = [_flops(part) for part in _inner(eqn)]
+    inner = [matmul_flops(part) for part in _inner(eqn)]
     if name == "while":
         return 0 if all(n == 0 for n in inner) else None
     counts = [n for n in inner if n is not None]

@@ -8,6 +8,7 @@ from typing import Any
 from jaxinfo.bench._rounds import Ratio
 
 _MIB = 2**20
+_SPREAD = ("median", "low", "high", "minima")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +64,10 @@ class Measurement:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Measurement":
         """Return what `to_dict` was called on."""
-        seconds = {k: math.nan if fields[k] is None else fields[k] for k in ("minimum", "low", "median", "high")}
-        errors = {k: float(v) for k, v in fields["errors"].items()}
-        return cls(**{**fields, **seconds, "errors": errors, "ratios": tuple(Ratio(**r) for r in fields["ratios"])})
+        seconds = {k: _number(fields[k]) for k in ("minimum", "low", "median", "high")}
+        errors = {k: _number(v) for k, v in fields["errors"].items()}
+        ratios = tuple(Ratio(r["peer"], *(_number(r[k]) for k in _SPREAD)) for r in fields["ratios"])
+        return cls(**{**fields, **seconds, "errors": errors, "ratios": ratios})
 
     def __str__(self) -> str:
         """Return one line: time, ratios, memory, roofline, errors, as far as they are known."""
@@ -120,6 +122,10 @@ class Comparison:
     def __str__(self) -> str:
         """Return a line for each function."""
         return "\n".join(map(str, self.measurements))
+
+
+def _number(value: float | str | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def plain(value: Any) -> Any:

@@ -49,7 +49,8 @@ def compile_program(f: Callable[..., Any], *args: Any, options: dict[str, Any] |
         return f(*args)
 
     start = time.perf_counter()
-    executable = jax.jit(anew).lower(*args).compile(options)
+    traced = jax.jit(anew).trace(*args)
+    executable = traced.lower().compile(options)
     seconds = time.perf_counter() - start
     costs = _costs(executable)
     return Program(
@@ -59,7 +60,7 @@ def compile_program(f: Callable[..., Any], *args: Any, options: dict[str, Any] |
         costs.get("flops"),
         costs.get("bytes accessed"),
         costs.get("optimal_seconds"),
-        matmul_flops(f, *args),
+        matmul_flops(traced.jaxpr),
     )
 
 

@@ -64,5 +64,9 @@ class _Result:
     def __init__(self, tensor: Any) -> None:
         self.tensor = tensor
 
+    @property
+    def T(self) -> "_Result":
+        return _Result(self.tensor.T)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self.tensor.float().numpy()

@@ -1,0 +1,1 @@
+"""Tests of jaxinfo.bench: values, never times."""
