@@ -99,7 +99,7 @@ class Checker:
         """What the measured noise is multiplied by to bound the effect of rounding."""
         return self.part * _NOISE * self.engine.exact.eps / NOISE
 
-    @property
+    @cached_property
     def cotangent(self) -> list[np.ndarray]:
         """The cotangent, one array per output."""
         return split(self.u, self.engine.outputs)

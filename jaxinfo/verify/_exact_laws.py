@@ -100,7 +100,7 @@ def _linear(asked: _Asked) -> Iterator[Found]:
         sums = a * first[mode] + b * second[mode]
         yield asked.law(mode, f"linear in the {what}", mixed[mode], sums, abs(a) * scale, abs(a) * bars, mask)
         for c, result in scaled.items():
-            title = "zero of zero" if c == 0 else f"{c:.2g} times the {what}"
+            title = "zero of zero" if c == 0 else f"times {c:.2g}"
             yield asked.law(mode, title, result[mode], c * first[mode], c * scale if c else scale, c * bars, mask)
         value, size = first["value"], size_of(first["value"], asked.outputs)
         around = spread(asked.noise["value"])

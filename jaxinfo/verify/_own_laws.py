@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinfo.verify._engine import NOISE, Engine, spread
-from jaxinfo.verify._jaxprs import count_operations
+from jaxinfo.verify._jaxprs import count_operations, primitives
 from jaxinfo.verify._laws import Found, hold, size_of
 from jaxinfo.verify._modes import claims
 from jaxinfo.verify._own import Own, compare
@@ -47,6 +47,7 @@ def own_laws(asked: Asked) -> Iterator[Found]:
     yield from _again(asked)
     yield from _eager(asked)
     yield from _vmapped(asked)
+    yield from _directions(asked)
 
 
 def _again(asked: Asked) -> Iterator[Found]:
@@ -91,6 +92,20 @@ def _vmapped(asked: Asked) -> Iterator[Found]:
         first, second = ({name: join([a[i] for a in arrays]) for name, arrays in out.items()} for i in range(2))
     yield from asked.against_exact(first, "vmap")
     yield from _loop(asked, second, mine.run(mine.compiled, asked.v, asked.u, other))
+
+
+def _directions(asked: Asked) -> Iterator[Found]:
+    """Ask for several tangents and cotangents at once, as a Jacobian does, where there is a batching rule to fail."""
+    mine, inputs, outputs = asked.mine, asked.mine.flat.inputs, asked.mine.flat.outputs
+    run = claims(mine.flat.call, mine.modes)
+    with mine.settings():
+        v, u = cast(asked.v, inputs), cast(asked.u, outputs)
+        if "custom_vmap_call" not in primitives(jax.make_jaxpr(run)(mine.flat.point, v, u)):
+            return
+        several = [jnp.stack([x, -x]) for x in v], [jnp.stack([x, -x]) for x in u]
+        out = jax.jit(jax.vmap(run, in_axes=(None, 0, 0)))(mine.flat.point, *several)
+        first = {name: join([a[0] for a in arrays]) for name, arrays in out.items()}
+    yield from asked.against_exact(first, "vmap of directions")
 
 
 def _loop(asked: Asked, batched: dict[str, Vector], alone: dict[str, Vector]) -> Iterator[Found]:

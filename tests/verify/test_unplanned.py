@@ -39,6 +39,18 @@ sine = jax.custom_jvp(lambda x: jnp.sin(x))
 sine.defjvp(lambda xs, ts: (jnp.sin(xs[0]), cosine(xs[0]) * ts[0]))
 
 
+@jax.custom_batching.custom_vmap
+def pulled(c: jax.Array, x: jax.Array) -> jax.Array:
+    return c * jnp.cos(x)
+
+
+@pulled.def_vmap
+def _(size: int, batched: list[bool], c: jax.Array, x: jax.Array) -> tuple[jax.Array, bool]:
+    if batched[1]:
+        return c * jnp.cos(x), True
+    return 1.05 * c * jnp.cos(x[None].repeat(size, 0)), True
+
+
 def small_and_large(t: dict[str, jax.Array]) -> jax.Array:
     return 1e6 * jnp.sum(t["a"] ** 2) + 1e-3 * jnp.sum(t["b"] ** 3)
 
@@ -49,6 +61,7 @@ WRONG: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     ),
     "cotangents above 10 capped": (with_rule(cubes, lambda c, x: (3 * x**2 * jnp.minimum(c, 10.0),)), (X,)),
     "wrong under vmap only": (sine, (X,)),
+    "wrong in a Jacobian only": (with_rule(jnp.sin, lambda c, x: (pulled(c, x),)), (X,)),
     "a transposition": (
         with_rule(lambda a, b: a @ b, lambda c, a, b: (c @ b, a.T @ c)), (jnp.outer(X, X**2), jnp.outer(X**3, X) + 1)
     ),
