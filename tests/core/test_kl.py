@@ -10,6 +10,7 @@ import pytest
 import jaxinfo
 from jaxinfo import _kl
 from jaxinfo._classes import Classes
+from jaxinfo._kl_rows import kl_rows
 
 from . import oracle
 from .tolerance import assert_close, assert_normwise, floats
@@ -95,10 +96,36 @@ def test_confident_rows(dtype: Any) -> None:
 
 
 @FLOATS
+def test_classes_fall_and_rise_by_tens(dtype: Any) -> None:
+    # alike elsewhere, or all apart; shifted; from rows that arithmetic alone serves to such that need more
+    random = np.random.default_rng(11)
+    a = random.standard_normal((60, 6)) * random.choice([0.1, 1, 5], (60, 1))
+    b = a + random.standard_normal(a.shape) * 10.0 ** random.integers(-6, 2, (60, 1)) + random.choice([0, 30], (60, 1))
+    fallen = random.random(a.shape) < random.random((60, 1))
+    a -= fallen * random.uniform(20, 75, a.shape)
+    b = np.where(fallen, a + random.choice([0, 1, -1], a.shape) * random.uniform(0, 75, a.shape), b)
+    with oracle.mp.workdps(200):
+        check(a, b, dtype, "fallen")
+
+
+@FLOATS
+def test_leaders_alike_and_apart(dtype: Any) -> None:
+    # what training makes: one class leads by 40 to 65 in both, by less in q, or another one leads there
+    random = np.random.default_rng(12)
+    a, b = random.standard_normal((2, 8, 50))
+    a[:, 3] += random.uniform(40, 65, 8)
+    b[np.arange(8), [3, 3, 3, 3, 7, 7, 7, 7]] += random.uniform(40, 65, 8)
+    with oracle.mp.workdps(200):
+        check(a, b, dtype, "leaders")
+    assert jnp.all(kl_rows(jnp.asarray(a).astype(dtype), jnp.asarray(b).astype(dtype), Classes(-1)).valid)
+
+
+@FLOATS
 def test_probabilities_that_underflow(dtype: Any) -> None:
     rows = [
         ([0, 1, -200, -1], [0, 1, 0, -1]), ([0, 1, -200, -1], [0.5, 1, 3, -1]), ([0, 1, -2000, -1], [0, 1, 500, -1]),
         ([0, 1, 2, -1], [0, 1, -200, -1]), ([0, 1, -90, -1], [0, 1.001, -90, -1]), ([0, -95, -1, 0], [0, -5, -1, 0]),
+        ([0, 1, -90, -1], [0, 1, -65, -1]), ([0, 3, -750, -1], [0, 3, -700, -1]),
         ([0, -800, -1, 0], [0, -760, -1, 0]), ([1e4, 0, -1e4, 5], [0, 1e4, 3, -1e4]),
     ]  # fmt: skip
     a, b = np.asarray(rows, float).transpose(1, 0, 2)
