@@ -40,7 +40,8 @@ def errors_in_eps(result: Any, reference: Any) -> dict[str, float]:
     """Return the error of each floating array of `result` in eps of its dtype, by its path ("value" of a lone one)."""
     got, wanted = jax.tree_util.tree_leaves_with_path(result), jax.tree.leaves(reference)
     return {
-        jax.tree_util.keystr(path).strip("[]'.") or "value": relative_error(a, b) / float(jnp.finfo(a.dtype).eps)
+        jax.tree_util.keystr(path, simple=True, separator=".") or "value": relative_error(a, b)
+        / float(jnp.finfo(a.dtype).eps)
         for (path, a), b in zip(got, wanted, strict=True)
         if jnp.issubdtype(a.dtype, jnp.floating)
     }
