@@ -7,7 +7,7 @@ a lower rank by a singular value decomposition. The student has a fraction of it
 The divergence is the cross-entropy less the teacher's own entropy, so it says how far there is still to go: 0 is the
 teacher itself. It is never negative, and exactly 0 between two equal heads.
 
-    python examples/distillation.py            # 4,000 words
+    python examples/distillation.py            # 2,000 words
     python examples/distillation.py --small    # seconds
 """
 
@@ -108,5 +108,5 @@ def main(vocabulary: int, width: int, student_width: int, steps: int, addresses:
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--small", action="store_true", help="seconds instead of minutes")
-    full, small = (4000, 128, 32, 300, None), (500, 32, 8, 60, 10)
+    full, small = (2000, 64, 16, 120, None), (500, 32, 8, 60, 10)
     main(*(small if options.parse_args().small else full))

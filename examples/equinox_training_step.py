@@ -4,7 +4,7 @@ Sentences are padded to one length and the padding is excluded by `where`: it ha
 it holds. The model computes in bfloat16; the loss accumulates its logits in float32 and returns float32, so that it
 keeps the digits which logits in bfloat16 have lost. Parameters, gradients and the optimizer stay in float32.
 
-    python examples/equinox_training_step.py            # 20,000 words
+    python examples/equinox_training_step.py            # 8,000 words
     python examples/equinox_training_step.py --small    # seconds
 """
 
@@ -147,5 +147,5 @@ def main(vocabulary: int, features: int, batch: int, steps: int, length: int, ad
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--small", action="store_true", help="seconds instead of minutes")
-    full, small = (20_000, 64, 64, 200, 32, None), (2000, 16, 64, 30, 16, 20)
+    full, small = (8000, 64, 32, 150, 32, None), (2000, 16, 64, 30, 16, 20)
     main(*(small if options.parse_args().small else full))

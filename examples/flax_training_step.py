@@ -108,5 +108,5 @@ def main(vocabulary: int, features: int, batch: int, steps: int, addresses: int 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--small", action="store_true", help="seconds instead of minutes")
-    full, small = (20_000, 64, 1024, 200, None), (3000, 16, 512, 40, 20)
+    full, small = (20_000, 64, 512, 150, None), (3000, 16, 512, 40, 20)
     main(*(small if options.parse_args().small else full))

@@ -8,7 +8,7 @@ divergence, `linear_kl_divergence`. Shown, over all tokens and so without sampli
 - as *losses* they differ: the gradient of k2 is that of KL(policy || reference), the gradient of k3 is that of
   KL(reference || policy), the other divergence, and the gradient of k1 is 0.
 
-    python examples/policy_gradient_kl.py            # 8,000 tokens
+    python examples/policy_gradient_kl.py            # 4,000 tokens
     python examples/policy_gradient_kl.py --small    # seconds
 """
 
@@ -149,5 +149,5 @@ def main(vocabulary: int, features: int, states: int, group: int, steps: int) ->
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--small", action="store_true", help="seconds instead of minutes")
-    full, small = (8000, 64, 32, 64, 60), (300, 16, 8, 32, 20)
+    full, small = (4000, 32, 16, 64, 40), (300, 16, 8, 32, 20)
     main(*(small if options.parse_args().small else full))
