@@ -174,8 +174,8 @@ def _compiled(job: Job, sizes: cases.Sizes, tell: Callable[[str], None]) -> Iter
             made = bench.compile_for(f, *cases.shapes_of(subject, sizes), target=job.target or "")
         except jax.errors.JaxRuntimeError as error:  # such as logits that do not fit on the chip
             made = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        if job.main is None or isinstance(job.main, dict):
-            job.main = {**(job.main or {}), name: made}
+        if sizes == job.sizes:
+            job.main = {**(job.main or {}), name: made}  # there also when the next one is interrupted
         yield name, made
 
 

@@ -1,6 +1,7 @@
 """What `jaxinfo bench` measures: ours beside the plain ways and the peers that are installed."""
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -199,7 +200,9 @@ def _sklearn(x: np.ndarray, y: np.ndarray) -> bench.Candidate | None:
     model = LogisticRegression(tol=1e-8, max_iter=20_000)
 
     def run() -> Any:
-        fitted = model.fit(x, y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its own, of scipy's options
+            fitted = model.fit(x, y)
         return {"W": fitted.coef_.T, "b": fitted.intercept_}
 
     return bench.Candidate("scikit-learn", run)

@@ -43,7 +43,7 @@ def _cells(m: bench.Measurement) -> tuple[str, ...]:
     )
 
 
-def compiled_table(made: dict[str, "bench.Compiled | str"]) -> "Table":
+def compiled_table(made: dict[str, bench.Compiled | str]) -> "Table":
     """Return a line for each function compiled for another device; a string says why it cannot be."""
     from rich import box
     from rich.table import Table
@@ -60,7 +60,7 @@ def compiled_table(made: dict[str, "bench.Compiled | str"]) -> "Table":
     return table
 
 
-def _compiled_cells(m: "bench.Compiled") -> tuple[str, ...]:
+def _compiled_cells(m: bench.Compiled) -> tuple[str, ...]:
     sizes = ("" if b is None else bytes_text(b) for b in (m.temp_bytes, m.argument_bytes, m.output_bytes))
     return (
         seconds_text(m.compile_seconds),

@@ -1,5 +1,6 @@
 """`jaxinfo bench` as a user runs it: a table, figures, a picture, and one sentence where something is wrong."""
 
+import importlib.util
 import json
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 
 from jaxinfo import bench, cli
@@ -131,6 +133,20 @@ def test_what_does_not_fit_on_a_chip_is_a_line_of_the_table(
     out = capsys.readouterr().out
     assert "12,345" in out
     assert "RESOURCE_EXHAUSTED" in out
+
+
+@pytest.mark.tpu_compile
+@pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="libtpu is not installed (extra tpu)")
+def test_memory_over_classes_on_a_tpu(tmp_path: Path) -> None:
+    file, picture = tmp_path / "bench.json", tmp_path / "bench.png"
+    sizes = ("--n", 256, "--d", 128, "--v", 1024, "--dtype", "bfloat16")
+    assert run("linear", *sizes, "--target", "tpu-v5e", "--json", file, "--plot", picture) == 0
+    figures = json.loads(file.read_text())
+    assert [point["size"] for point in figures["over"]] == [128, 256, 512, 1024]
+    assert figures["over"][-1]["measurements"] == figures["measurements"]
+    kernels = [point["measurements"][0]["argument_bytes"] for point in figures["over"]]
+    assert np.diff(kernels).tolist() == [2 * 128 * 128, 2 * 128 * 256, 2 * 128 * 512]
+    assert picture.read_bytes()[:4] == b"\x89PNG"
 
 
 def test_ctrl_c_prints_what_is_done(tmp_path: Path) -> None:
