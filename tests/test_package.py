@@ -22,7 +22,9 @@ def test_the_installed_package_is_tested(installed: importlib.metadata.Distribut
     origin = json.loads(installed.read_text("direct_url.json") or "{}")
     if origin.get("dir_info", {}).get("editable"):
         pytest.skip("installed as editable: the checkout itself is what is installed")
-    assert Path(jaxinfo.__file__).samefile(str(installed.locate_file("jaxinfo/__init__.py")))
+    there = Path(str(installed.locate_file("jaxinfo/__init__.py")))
+    hint = "run `pytest`: `python -m pytest` prefers the current directory"
+    assert Path(jaxinfo.__file__).samefile(there), f"{jaxinfo.__file__} is tested, {there} installed; {hint}"
     assert Path(jaxinfo.__file__).with_name("py.typed").is_file()
 
 
