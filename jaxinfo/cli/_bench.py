@@ -114,6 +114,11 @@ def run_bench(job: Job) -> int:
         console.print(job.title, soft_wrap=True)
         if _rows(job.main):
             console.print((compiled_table if job.target else measured_table)(job.main))
+        for name, reason in job.main.items() if job.target and job.main else ():
+            if isinstance(reason, str):
+                console.print(f"{name} does not compile: {reason}", soft_wrap=True)
+        if "left out" in job.done:
+            console.print(f"Left out: {job.done['left out']}.")
         if code:
             console.print(f"Interrupted{'' if _rows(job.main) else ' before anything was done'}.")
         _write(job)
@@ -161,6 +166,9 @@ def _one(job: Job, sizes: cases.Sizes, *, whole: bool) -> Any:
     subject = cases.SUBJECTS[job.what]
     args = cases.arguments_of(subject, sizes)
     functions = cases.functions_of(subject) | cases.peers_of(subject, args)
+    if cases.too_large(sizes):
+        functions = {"jaxinfo": functions["jaxinfo"]}
+        job.done["left out"] = "the peers, whose logits do not fit into memory"
     small = sizes.n * sizes.v <= _LARGEST
     seconds = _SECONDS if whole else _SECONDS / 4
     return bench.compare(functions, *args, seconds=seconds, float64=whole and small, peak=whole, progress=tell)
@@ -173,7 +181,7 @@ def _compiled(job: Job, sizes: cases.Sizes, tell: Callable[[str], None]) -> Iter
         try:
             made = bench.compile_for(f, *cases.shapes_of(subject, sizes), target=job.target or "")
         except jax.errors.JaxRuntimeError as error:  # such as logits that do not fit on the chip
-            made = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            made = str(error).strip().partition("\n")[0].partition(" ::")[0] or type(error).__name__
         if sizes == job.sizes:
             job.main = {**(job.main or {}), name: made}  # there also when the next one is interrupted
         yield name, made

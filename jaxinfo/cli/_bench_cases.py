@@ -3,6 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -124,6 +125,15 @@ def arguments_of(subject: Subject, sizes: Sizes) -> tuple[jax.Array, ...]:
         return jnp.asarray(rng.standard_normal(wanted.shape, np.float32) * np.float32(scale), wanted.dtype)
 
     return tuple(draw(wanted) for wanted in shapes_of(subject, sizes))
+
+
+def too_large(sizes: Sizes) -> bool:
+    """Whether logits with their gradient and what is between are more than this machine has memory for."""
+    file = Path("/proc/meminfo")
+    if not sizes.d or jax.default_backend() != "cpu" or not file.exists():
+        return False
+    line = next(line for line in file.read_text().splitlines() if line.startswith("MemAvailable"))
+    return 12 * sizes.n * sizes.v > 1024 * int(line.split()[1])
 
 
 def functions_of(subject: Subject) -> dict[str, Callable[..., Any]]:

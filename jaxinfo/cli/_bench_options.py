@@ -32,7 +32,8 @@ def check(what: str, n: int | None, v: int | None, d: int | None, dtype: str | N
     if target is not None:
         _check_target(what, target)
     sizes = cases.Sizes(n or default.n, v or default.v, d or default.d, dtype or default.dtype)
-    if max(sizes.n, sizes.d or 1) * sizes.v >= 2**31:
+    arrays = (sizes.n * sizes.d, sizes.d * sizes.v) if sizes.d else (sizes.n * sizes.v,)
+    if max(*arrays, sizes.n, sizes.v) >= 2**31:
         raise datasets.DataError(f"--n, --d and --v make arrays beyond 2^31 elements: {sizes.n}, {sizes.d}, {sizes.v}.")
     return sizes
 

@@ -44,19 +44,19 @@ def _cells(m: bench.Measurement) -> tuple[str, ...]:
 
 
 def compiled_table(made: dict[str, bench.Compiled | str]) -> "Table":
-    """Return a line for each function compiled for another device; a string says why it cannot be."""
+    """Return a line for each function compiled for another device; what is a string could not be."""
     from rich import box
     from rich.table import Table
 
     heads = ("compile", "temporaries", "arguments", "results", "matmul GFLOP", "estimated time", "cycles")
-    rows = [(name, *(_compiled_cells(m) if isinstance(m, bench.Compiled) else (m,))) for name, m in made.items()]
-    kept = [i for i, _ in enumerate(heads, 1) if any(len(row) > 2 and row[i] for row in rows)]
+    rows = [(name, *_compiled_cells(m)) for name, m in made.items() if isinstance(m, bench.Compiled)]
+    kept = [i for i, _ in enumerate(heads, 1) if any(row[i] for row in rows)]
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     for i in kept:
         table.add_column(heads[i - 1], justify="right")
     for row in rows:
-        table.add_row(row[0], *((row[i] for i in kept) if len(row) > 2 else row[1:]))
+        table.add_row(row[0], *(row[i] for i in kept))
     return table
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxinfo import bench, cli
-from jaxinfo.cli import _bench, _bench_cases, _bench_table
+from jaxinfo.cli import _bench, _bench_cases, _bench_options, _bench_table
 
 pytestmark = pytest.mark.usefixtures("as_user")
 MEASUREMENT = {
@@ -116,7 +116,7 @@ def test_what_does_not_fit_on_a_chip_is_a_line_of_the_table(
 ) -> None:
     """The compiler refuses dense logits that are larger than the chip's memory; ours are there all the same."""
     made = bench.Compiled("tpu-v5e", 1, 1.0, 2**20, 1, 1, 1.0, 1.0, 1, {}, None, 12_345)
-    answers = iter([made, jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 20 G of 16 G\nand a long story")])
+    answers = iter([made, jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 20 G of 16 G :: a long story\nand more")])
 
     def compile_for(*args: Any, **options: Any) -> bench.Compiled:
         answer = next(answers)
@@ -132,7 +132,7 @@ def test_what_does_not_fit_on_a_chip_is_a_line_of_the_table(
     assert (rows[0]["cycles"], rows[1]["error"]) == (12_345, "RESOURCE_EXHAUSTED: 20 G of 16 G")
     out = capsys.readouterr().out
     assert "12,345" in out
-    assert "RESOURCE_EXHAUSTED" in out
+    assert "optax, dense does not compile: RESOURCE_EXHAUSTED: 20 G of 16 G\n" in out
 
 
 @pytest.mark.tpu_compile
@@ -147,6 +147,24 @@ def test_memory_over_classes_on_a_tpu(tmp_path: Path) -> None:
     kernels = [point["measurements"][0]["argument_bytes"] for point in figures["over"]]
     assert np.diff(kernels).tolist() == [2 * 128 * 128, 2 * 128 * 256, 2 * 128 * 512]
     assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_logits_that_do_not_fit_are_left_out(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """The machine would kill the process; ours needs none of them."""
+    monkeypatch.setattr(_bench_cases, "too_large", lambda sizes: True)
+    assert run("linear", "--n", 4, "--d", 2, "--v", 8) == 0
+    out = capsys.readouterr().out
+    assert "jaxinfo" in out
+    assert "optax" not in out
+    assert "Left out: the peers, whose logits do not fit into memory." in out
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="the memory of the machine is not known")
+def test_what_is_too_large() -> None:
+    huge = _bench_cases.Sizes(2**24, 2**24, 1, "float32")
+    assert _bench_cases.too_large(huge)
+    assert not _bench_cases.too_large(huge._replace(n=8))
+    assert _bench_options.check("linear", 2**20, 2**20, 8, None, None).n == 2**20
 
 
 def test_ctrl_c_prints_what_is_done(tmp_path: Path) -> None:
