@@ -1,6 +1,6 @@
 """torch's own test samples (OpInfo and ModuleInfo, which ship in its wheel) as calls of torch.nn.functional."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -122,6 +122,28 @@ def with_leaves(call: Call, new: list[Any], other: Any = lambda v: v) -> Call:
     return Call(tuple(map(put, call.args)), {k: put(v) for k, v in call.kwargs.items()})
 
 
+def spread(calls: Iterable[Call], start: int = 0) -> list[Call]:
+    """Return few of the calls that show every set of options with each kind of targets, and every shape, once.
+
+    Of the calls that share a set of options another one is taken for each, so that their shapes take turns.
+    """
+    every = list(calls)
+    alike: dict[str, list[Call]] = {}
+    for call in every:
+        kinds = [getattr(v, "is_floating_point", bool)() for v in call.args]
+        options = {k: v is not None if isinstance(v, torch.Tensor) else v for k, v in call.kwargs.items()}
+        alike.setdefault(f"{kinds} {options}", []).append(call)
+    chosen = [group[(start + n) % len(group)] for n, group in enumerate(alike.values())]
+    shapes = {_shapes(call): call for call in reversed(every)}
+    for call in chosen:
+        shapes.pop(_shapes(call), None)
+    return chosen + list(shapes.values())
+
+
+def _shapes(call: Call) -> str:
+    return str([(v.shape, v.dtype) if isinstance(v, torch.Tensor) else v for v in call.args])
+
+
 def described(call: Call) -> str:
     """Return the call with shapes in place of tensors."""
 
@@ -179,11 +201,15 @@ def jax_answer(function: Any, call: Call, *, gradients: bool, compiled: bool) ->
         return of(given), [None] * len(given)
 
     run = both if gradients else value
-    # each sample runs once: what takes the time is the compiler
-    run = jax.jit(run, compiler_options={"xla_backend_optimization_level": 0}) if compiled else run
+    run = quick_jit(run) if compiled else run
     out, grads = run([convert(v) for v in leaves(call)])
     arrays = [None if g is None else np.asarray(g).astype(np.float64) for g in grads]
     return Answer(np.asarray(out).astype(np.float64), str(out.dtype), arrays)
+
+
+def quick_jit(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `f` compiled in little time: each sample runs once, and what takes the time is the compiler."""
+    return jax.jit(f, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def cotangent(shape: tuple[int, ...]) -> np.ndarray:

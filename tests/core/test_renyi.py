@@ -165,9 +165,9 @@ def test_where_axes_and_batches() -> None:
     inside = jnp.asarray(rng.random((3, 5)) < 0.7).at[1].set(False)
     wild = jnp.where(inside, a, jnp.nan)
     value, slope = jax.jit(jax.value_and_grad(lambda a: renyi_divergence(a, b, 2.0, where=inside).sum()))(wild)
-    cut = (jnp.where(inside, x, -jnp.inf)[jnp.asarray([0, 2])] for x in (a, b))
+    cut = [jnp.where(inside, x, -jnp.inf) for x in (a, b)]
     f = jax.jit(partial(renyi_divergence, order=2.0))
-    np.testing.assert_allclose(value, f(*cut).sum(), rtol=1e-14)
+    np.testing.assert_allclose(value, f(*cut)[jnp.asarray([0, 2])].sum(), rtol=1e-14)
     assert not np.asarray(slope)[~np.asarray(inside)].any()
     rows = f(a, b)
     with jax.debug_nans(True):
