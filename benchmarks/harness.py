@@ -100,7 +100,11 @@ def run(
         for i, case in enumerate(todo):
             line = table.label(case)
             progress(f"[{i + 1}/{len(todo)}, {time.monotonic() - start:.0f} s] {line}")
-            row = dataclasses.replace(table.measure(case, seconds), environment=commit)
+            try:
+                row = dataclasses.replace(table.measure(case, seconds), environment=commit)
+            except ImportError as error:  # of the data set that the row is about
+                print(f"{line} is left out: {error}")
+                continue
             done.append(row)
             progress("")
             print(table.show(row), flush=True)

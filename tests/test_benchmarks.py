@@ -61,10 +61,13 @@ def table(harness: Any) -> Any:
     def measure(case: dict[str, int], seconds: float) -> Comparison:
         if case["n"] in interrupts:
             raise KeyboardInterrupt
+        if case["n"] in missing:
+            raise ModuleNotFoundError("No module named 'x'")
         measured.append(case["n"])
         return Comparison(case, (Measurement("a", 1, 1.0, 1.0, 1.0, 1.0),))
 
     interrupts: set[int] = set()
+    missing: set[int] = set()
     made = harness.Table(
         "x",
         "about",
@@ -73,7 +76,7 @@ def table(harness: Any) -> Any:
         measure,
         lambda row: str(row.case),
     )
-    return SimpleNamespace(table=made, measured=measured, interrupts=interrupts)
+    return SimpleNamespace(table=made, measured=measured, interrupts=interrupts, missing=missing)
 
 
 def test_rows_that_are_done_are_kept(harness: Any, table: Any, tmp_path: Path, capsys: Any) -> None:
@@ -111,6 +114,13 @@ def test_rows_of_other_versions_do_not_mix(harness: Any, table: Any, tmp_path: P
     harness.run(table.table, [{"n": 1}, {"n": 2}], 0.0, where=where | {"python": "2.7"}, store=file)
     harness.run(table.table, [{"n": 2}], 0.0, where=where, store=file)
     assert [row.case["n"] for row in harness.read(file)[1]] == [2]
+
+
+def test_a_row_whose_package_is_missing_is_left_out(harness: Any, table: Any, capsys: Any) -> None:
+    table.missing.add(2)
+    rows = harness.run(table.table, [{"n": n} for n in (1, 2, 3)], 0.0, where=harness.environment())
+    assert [row.case["n"] for row in rows] == [1, 3]
+    assert "n 2 is left out: No module named 'x'" in capsys.readouterr().out
 
 
 def test_a_device_has_files_of_its_own(harness: Any) -> None:
