@@ -59,7 +59,7 @@ def blocks_of_classes(
     blocks, rest = divmod(classes, size)
     whole = blocks * size
     if blocks:
-        cut = jax.tree.map(lambda a: jnp.moveaxis(a[..., :whole].reshape(*a.shape[:-1], -1, size), -2, 0), columns)
+        cut = jax.tree.map(lambda a: jnp.moveaxis(a[..., :whole].reshape(*a.shape[:-1], blocks, size), -2, 0), columns)
         step = lambda sums, at: (body(sums, at[0] * size, at[1]), None)  # noqa: E731
         carry, _ = jax.lax.scan(step, carry, (jnp.arange(blocks), cut))
     return body(carry, whole, jax.tree.map(lambda a: a[..., whole:], columns)) if rest else carry

@@ -15,6 +15,15 @@ DIFFERENTIATION = ("reverse", "any")
 REDUCTIONS = ("none", "sum", "mean")
 
 
+class Options(NamedTuple):
+    """What is done to the logits of a head, and the mesh axis of its classes; as given, unchecked."""
+
+    where: ArrayLike | None
+    soft_cap: ArrayLike | None
+    temperature: ArrayLike
+    axis_name: Any
+
+
 class Problem(NamedTuple):
     """A head and what goes with it, laid out.
 
@@ -64,12 +73,9 @@ def as_block_size(size: int | None) -> int | None:
 def lay_out(
     hidden: ArrayLike,
     kernel: ArrayLike,
-    *,
     bias: ArrayLike | None,
-    where: ArrayLike | None,
-    soft_cap: ArrayLike | None,
-    temperature: ArrayLike,
-    axis_name: Any,
+    options: Options,
+    *,
     also: tuple[jax.Array | None, ...] = (),
     prefix: str = "",
 ) -> Problem:
@@ -94,6 +100,7 @@ def lay_out(
             raise ValueError(
                 f"`{prefix}bias` must have shape ({classes},), one per class of `{prefix}kernel`, got {bias.shape}."
             )
+    where, soft_cap, temperature, axis_name = options
     mask = _checks.as_where(where, (*batch, classes), of="the logits")
     parts = [_checks.as_float_array(a, prefix) for a in (hidden, kernel, bias, *also) if a is not None]
     dtype = max((a.dtype for a in parts), key=lambda t: jnp.finfo(t).bits)

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxinfo import _checks
-from jaxinfo.linear._pair import kl_slopes, kl_terms, mixture_slopes, mixture_terms, shift_terms
+from jaxinfo.linear._arguments import Options
+from jaxinfo.linear._pair import kl_slopes, kl_terms, mixture_slopes, mixture_terms
 from jaxinfo.linear._two_heads import two_heads
 
 
@@ -70,18 +71,14 @@ def linear_kl_divergence(
     pair = two_heads(
         (p_hidden, p_kernel, p_bias),
         (q_hidden, q_kernel, q_bias),
-        where=where,
-        soft_cap=soft_cap,
-        temperature=temperature,
-        axis_name=axis_name,
+        Options(where, soft_cap, temperature, axis_name),
         block_size=block_size,
         differentiation=differentiation,
     )
-    shift = jnp.log1p(pair.total(shift_terms, 1)[0])
-    value = jnp.maximum(pair.total(kl_terms, 1, shift)[0], 0)
     if differentiation == "any":
-        return pair.settle(pair.total_any(kl_terms, 1, shift)[0])
-    return pair.settle(pair.with_slopes(value, kl_slopes, shift, (value,)))
+        return pair.settle(pair.total_any(kl_terms, 1)[0])
+    value = jnp.maximum(pair.total(kl_terms, 1)[0], 0)
+    return pair.settle(pair.with_slopes(value, kl_slopes, (value,)))
 
 
 def linear_js_divergence(
@@ -143,21 +140,17 @@ def linear_js_divergence(
     pair = two_heads(
         (p_hidden, p_kernel, p_bias),
         (q_hidden, q_kernel, q_bias),
-        where=where,
-        soft_cap=soft_cap,
-        temperature=temperature,
-        axis_name=axis_name,
+        Options(where, soft_cap, temperature, axis_name),
         block_size=block_size,
         differentiation=differentiation,
     )
     dtype = pair.plan.dtype
     w = jnp.asarray(_checks.as_option(weight, "weight", dtype, low=0, high=1, wanted="a number in [0, 1]"), dtype)
-    shift = jnp.log1p(pair.total(shift_terms, 1)[0])
     if differentiation == "any":
-        to_p, to_q = pair.total_any(lambda p: mixture_terms(p, w), 2, shift)
+        to_p, to_q = pair.total_any(lambda p: mixture_terms(p, w), 2)
         return pair.settle(w * to_p + (1 - w) * to_q)
     still = jax.lax.stop_gradient(w)
-    to_p, to_q = pair.total(lambda p: mixture_terms(p, still), 2, shift)
+    to_p, to_q = pair.total(lambda p: mixture_terms(p, still), 2)
     value = jnp.minimum(still * to_p + (1 - still) * to_q, math.log(2))
-    out = pair.with_slopes(value, mixture_slopes, shift, (to_p, to_q, still))
+    out = pair.with_slopes(value, mixture_slopes, (to_p, to_q, still))
     return pair.settle(out + (w - still) * jnp.where(jnp.isfinite(to_p - to_q), to_p - to_q, 0))

@@ -1,9 +1,10 @@
 """linear_softmax_cross_entropy: the loss of an output head, from its hidden states."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Integer
 
 from jaxinfo import _checks
@@ -14,6 +15,7 @@ from jaxinfo.linear._arguments import (
     DIFFERENTIATION,
     REDUCTIONS,
     STRATEGIES,
+    Options,
     Problem,
     as_block_size,
     as_row_weights,
@@ -107,72 +109,92 @@ def linear_softmax_cross_entropy(
     check_choice(differentiation, "differentiation", DIFFERENTIATION)
     size = as_block_size(block_size)
     targets = _checks.as_targets(targets)
-    is_labels = jnp.issubdtype(targets.dtype, jnp.integer)
-    problem = lay_out(
-        hidden,
-        kernel,
-        bias=bias,
-        where=where,
-        soft_cap=soft_cap,
-        temperature=temperature,
-        axis_name=axis_name,
-        also=(None if is_labels else targets, class_weights),
-    )
+    also = (None if jnp.issubdtype(targets.dtype, jnp.integer) else targets, class_weights)
+    problem = lay_out(hidden, kernel, bias, Options(where, soft_cap, temperature, axis_name), also=also)
     if weights is not None and reduction == "none":
         raise ValueError('`weights` are those of a sum or a mean, and `reduction` is "none".')
     row_weights = as_row_weights(weights, problem.batch, problem.dtype)
-    classes = problem.head.classes
-    by_class = _checks.as_class_weights(class_weights, (1, classes), -1)
-    by_class = None if by_class is None else by_class.astype(problem.dtype)
-    smoothing = _checks.as_option(
-        label_smoothing, "label_smoothing", problem.dtype, low=0, high=1, wanted="a number in [0, 1]"
-    )
-    penalty = _checks.as_option(z_loss, "z_loss", problem.dtype, low=0, wanted="a non-negative number")
-    terms = Terms(smoothing=smoothing, z_loss=penalty, counted=problem.counted)
-    fixed = Fixed(included=problem.included, counted=problem.counted)
-    inputs = Inputs(problem.head)
-    here = None
-    if is_labels:
-        labels, faulty = local_labels(targets, problem)
-        fixed = fixed._replace(labels=labels)
-        here = (labels >= 0) & (labels < classes)
-        terms = terms._replace(faulty=faulty)
-        if by_class is not None:
-            terms = terms._replace(label_weights=_picked(by_class, labels, here, axis_name))
-    else:
-        _checks.check_same_shape(targets, (*problem.batch, classes), name="targets", of="the logits")
-        inputs = inputs._replace(targets=targets.astype(problem.dtype).reshape(-1, classes))
-    if acts(smoothing) or not is_labels:
-        inputs = inputs._replace(weights=by_class)
-    way = choose(
-        strategy,
-        size,
-        inputs,
-        dtype=problem.dtype,
-        reduction=reduction,
-        differentiation=differentiation,
-        axis_name=axis_name,
-    )
-    plan = Plan(way.size, problem.dtype, "label" if is_labels else "top", smooth=acts(smoothing))
+    asked = _ask(problem, targets, class_weights, label_smoothing, z_loss)
+    way = choose(strategy, size, asked.inputs, problem, reduction=reduction, differentiation=differentiation)
+    plan = Plan(way.size, problem.dtype, "label" if asked.here is not None else "top", acts(asked.terms.smoothing))
     if way.kind == "token":
-        share = _shares(row_weights, problem, reduction)
-        spread = jnp.asarray(smoothing, problem.dtype) if acts(smoothing) else None
-        squared = jnp.asarray(penalty, problem.dtype) if acts(penalty) else None
-        wanted, known = Sum(share, terms.label_weights, spread, squared), Known(fixed, terms.faulty)
-        inputs, wanted, known = meet(inputs, wanted, known)
-        with reverse_only():
-            return token_sum(plan, way.tokens, inputs, wanted, known)
-    inputs, fixed = meet(inputs, fixed)
-    statistics: Any = rows_reverse if differentiation == "reverse" else rows_any
-    with reverse_only():
-        rows, kept = statistics(plan, inputs, fixed)
-    finite = kept.finite if axis_name is None else jax.lax.psum(kept.finite, axis_name)
-    loss = losses(merge(rows, here, axis_name), finite, terms, problem.dtype)
+        return _sum_of_tokens(plan, way.tokens, asked, _shares(row_weights, problem, reduction))
+    loss = _of_each(plan, asked, problem, differentiation)
     if reduction == "none":
         return loss.reshape(problem.batch)
     if reduction == "sum":
         return total(loss, weights=row_weights, where=problem.counted)[0]
     return mean(loss, weights=row_weights, where=problem.counted)
+
+
+class _Asked(NamedTuple):
+    """What is asked of a head.
+
+    Attributes:
+        inputs: what is differentiated.
+        fixed: what is not.
+        terms: what the loss is made of besides.
+        here: [N], whether the label is a class of this shard; None for targets that are distributions.
+    """
+
+    inputs: Inputs
+    fixed: Fixed
+    terms: Terms
+    here: jax.Array | None
+
+
+def _ask(
+    problem: Problem,
+    targets: jax.Array,
+    class_weights: ArrayLike | None,
+    label_smoothing: ArrayLike,
+    z_loss: ArrayLike,
+) -> _Asked:
+    """Return targets and options, checked.
+
+    Raises:
+        TypeError: a dtype does not fit.
+        ValueError: a shape or an option does not fit.
+    """
+    classes, dtype = problem.head.classes, problem.dtype
+    by_class = _checks.as_class_weights(class_weights, (1, classes), -1)
+    by_class = None if by_class is None else by_class.astype(dtype)
+    smoothing = _checks.as_option(label_smoothing, "label_smoothing", dtype, low=0, high=1, wanted="a number in [0, 1]")
+    penalty = _checks.as_option(z_loss, "z_loss", dtype, low=0, wanted="a non-negative number")
+    terms = Terms(smoothing=smoothing, z_loss=penalty, counted=problem.counted)
+    fixed = Fixed(included=problem.included, counted=problem.counted)
+    if not jnp.issubdtype(targets.dtype, jnp.integer):
+        _checks.check_same_shape(targets, (*problem.batch, classes), name="targets", of="the logits")
+        inputs = Inputs(problem.head, targets.astype(dtype).reshape(-1, classes), by_class)
+        return _Asked(inputs, fixed, terms, None)
+    labels, faulty = local_labels(targets, problem)
+    here = (labels >= 0) & (labels < classes)
+    terms = terms._replace(faulty=faulty)
+    if by_class is not None:
+        terms = terms._replace(label_weights=_picked(by_class, labels, here, problem.axis_name))
+    inputs = Inputs(problem.head, weights=by_class if acts(smoothing) else None)
+    return _Asked(inputs, fixed._replace(labels=labels), terms, here)
+
+
+def _of_each(plan: Plan, asked: _Asked, problem: Problem, differentiation: str) -> jax.Array:
+    """Return the loss of each row, over blocks of classes."""
+    inputs, fixed = meet(asked.inputs, asked.fixed)
+    statistics: Any = rows_reverse if differentiation == "reverse" else rows_any
+    with reverse_only():
+        rows, kept = statistics(plan, inputs, fixed)
+    axis = problem.axis_name
+    finite = kept.finite if axis is None else jax.lax.psum(kept.finite, axis)
+    return losses(merge(rows, asked.here, axis), finite, asked.terms, plan.dtype)
+
+
+def _sum_of_tokens(plan: Plan, tokens: int, asked: _Asked, shares: jax.Array) -> jax.Array:
+    """Return the sum of the losses times their shares, over blocks of tokens."""
+    terms = asked.terms
+    options = (jnp.asarray(o, plan.dtype) if acts(o) else None for o in (terms.smoothing, terms.z_loss))
+    wanted, known = Sum(shares, terms.label_weights, *options), Known(asked.fixed, terms.faulty)
+    inputs, wanted, known = meet(asked.inputs, wanted, known)
+    with reverse_only():
+        return token_sum(plan, tokens, inputs, wanted, known)
 
 
 def _shares(weights: jax.Array | None, problem: Problem, reduction: str) -> jax.Array:

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Integer
 
 from jaxinfo import _checks
 from jaxinfo.linear._any import rows_any
-from jaxinfo.linear._arguments import DIFFERENTIATION, as_block_size, check_choice, lay_out, local_labels
+from jaxinfo.linear._arguments import DIFFERENTIATION, Options, as_block_size, check_choice, lay_out, local_labels
 from jaxinfo.linear._head import meet, reverse_only
 from jaxinfo.linear._reverse import rows_reverse
 from jaxinfo.linear._rows import Fixed, Inputs, Plan
@@ -85,9 +85,7 @@ def linear_token_statistics(
     check_choice(differentiation, "differentiation", DIFFERENTIATION)
     size = as_block_size(block_size)
     labels = _checks.as_labels(labels)
-    problem = lay_out(
-        hidden, kernel, bias=bias, where=where, soft_cap=soft_cap, temperature=temperature, axis_name=axis_name
-    )
+    problem = lay_out(hidden, kernel, bias, Options(where, soft_cap, temperature, axis_name))
     columns, faulty = local_labels(labels, problem, "labels")
     inputs, fixed = meet(Inputs(problem.head), Fixed(columns, problem.included, problem.counted))
     plan = Plan(block_of(size, inputs), problem.dtype, "top", entropy=True)

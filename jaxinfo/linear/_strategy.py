@@ -1,9 +1,10 @@
 """Which way a loss is computed, and in blocks of which size."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from jaxinfo.linear._arguments import Problem
 from jaxinfo.linear._rows import Inputs
 
 _ROOM = 64 * 2**20  # bytes that "auto" lets the strategy by tokens take beside the gradients
@@ -24,11 +25,10 @@ def choose(
     strategy: str,
     size: int | None,
     inputs: Inputs,
+    problem: Problem,
     *,
-    dtype: Any,
     reduction: str,
     differentiation: str,
-    axis_name: Any,
 ) -> Way:
     """Return the way for a strategy that may be "auto".
 
@@ -36,16 +36,16 @@ def choose(
         ValueError: the strategy by tokens is asked for where it cannot be.
     """
     tokens, (features, classes) = inputs.head.hidden.shape[0], inputs.head.kernel.shape
-    wide = jnp.finfo(dtype).bits // 8
+    wide = jnp.finfo(problem.dtype).bits // 8
     columns = block_of(size, inputs)
-    possible = reduction != "none" and differentiation == "reverse" and axis_name is None
+    possible = reduction != "none" and differentiation == "reverse" and problem.axis_name is None
     if strategy == "token" and not possible:
         raise ValueError(
             'strategy="token" must come with `reduction` "sum" or "mean", differentiation="reverse" and no '
-            f"`axis_name`, got {reduction!r}, {differentiation!r} and {axis_name!r}."
+            f"`axis_name`, got {reduction!r}, {differentiation!r} and {problem.axis_name!r}."
         )
     rows = min(max(tokens, 1), _TOKENS)
-    narrow = inputs.head.kernel.dtype != dtype
+    narrow = inputs.head.kernel.dtype != problem.dtype
     extra = (rows * classes + (features * classes if narrow else 0)) * wide
     share = _SHARE[narrow] * 2 * tokens * classes * wide  # dense holds the logits and their gradient
     lean = tokens > rows and extra <= min(max(_ROOM, share), 4 * _ROOM)

@@ -6,9 +6,17 @@ import jax
 import jax.numpy as jnp
 
 from jaxinfo.linear._any import rows_any
-from jaxinfo.linear._arguments import DIFFERENTIATION, as_block_size, as_floating, check_choice, lay_out
+from jaxinfo.linear._arguments import (
+    DIFFERENTIATION,
+    Options,
+    Problem,
+    as_block_size,
+    as_floating,
+    check_choice,
+    lay_out,
+)
 from jaxinfo.linear._head import meet, reverse_only
-from jaxinfo.linear._pair import Level, Terms, sums
+from jaxinfo.linear._pair import Level, Terms, shift_terms, sums
 from jaxinfo.linear._pair_derivatives import Heads, Slopes, attached, sums_any
 from jaxinfo.linear._reverse import rows_reverse
 from jaxinfo.linear._rows import Fixed, Inputs, Plan
@@ -17,51 +25,57 @@ from jaxinfo.linear._strategy import block_of
 
 
 class TwoHeads(NamedTuple):
-    """Two heads, the levels of their rows over all classes, and how results are laid out."""
+    """Two heads over one vocabulary.
+
+    Attributes:
+        plan: how their classes are gone over.
+        heads: p's and q's.
+        fixed: the classes included and the rows that count.
+        levels: the log-normalisers of both over all classes.
+        shift: by how much the difference of these is off (`jaxinfo.linear._pair`).
+        problem: how results are laid out.
+    """
 
     plan: Plan
     heads: Heads
     fixed: Fixed
     levels: tuple[Level, Level]
-    counted: jax.Array | None
-    batch: tuple[int, ...]
-    axis_name: Any
+    shift: jax.Array
+    problem: Problem
 
-    def total(self, terms: Terms, count: int, shift: jax.Array | None = None) -> tuple[jax.Array, ...]:
+    def total(self, terms: Terms, count: int) -> tuple[jax.Array, ...]:
         """Return sums of terms over all classes, without a derivative."""
         heads, levels = jax.lax.stop_gradient((self.heads, self.levels))
-        less = jnp.zeros_like(levels[0].top) if shift is None else shift
-        heads, fixed, levels, less = meet(heads, self.fixed, levels, less)
-        return self._over_shards(sums(terms, count, self.plan, heads, fixed, levels, less))
+        heads, fixed, levels, shift = meet(heads, self.fixed, levels, self.shift)
+        return self._over_shards(sums(terms, count, self.plan, heads, fixed, levels, shift))
 
-    def total_any(self, terms: Terms, count: int, shift: jax.Array) -> tuple[jax.Array, ...]:
+    def total_any(self, terms: Terms, count: int) -> tuple[jax.Array, ...]:
         """Return the same with derivatives of every mode and order."""
-        heads, fixed, levels, shift = meet(self.heads, self.fixed, self.levels, shift)
+        heads, fixed, levels, shift = meet(self.heads, self.fixed, self.levels, self.shift)
         return self._over_shards(sums_any(terms, count, self.plan, heads, fixed, levels, shift))
 
-    def with_slopes(self, value: jax.Array, slopes: Slopes, shift: jax.Array, values: tuple) -> jax.Array:
+    def with_slopes(self, value: jax.Array, slopes: Slopes, values: tuple) -> jax.Array:
         """Return `value`, with `slopes(pair, *values)` as its derivative to the logits of both."""
-        heads, fixed, known = meet(self.heads, self.fixed, (self.levels, shift, values))
+        heads, fixed, known = meet(self.heads, self.fixed, (self.levels, self.shift, values))
         with reverse_only():
             nothing: Any = attached(slopes, self.plan, heads, fixed, known)
         return value + self._over_shards((nothing,))[0]
 
     def settle(self, values: jax.Array) -> jax.Array:
         """Return the values in the batch shape, 0 where nothing is included."""
-        return (values if self.counted is None else jnp.where(self.counted, values, 0)).reshape(self.batch)
+        counted = self.problem.counted
+        return (values if counted is None else jnp.where(counted, values, 0)).reshape(self.problem.batch)
 
     def _over_shards(self, values: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        return values if self.axis_name is None else jax.lax.psum(values, self.axis_name)
+        axis = self.problem.axis_name
+        return values if axis is None else jax.lax.psum(values, axis)
 
 
 def two_heads(
     p: tuple[Any, Any, Any],
     q: tuple[Any, Any, Any],
+    options: Options,
     *,
-    where: Any,
-    soft_cap: Any,
-    temperature: Any,
-    axis_name: Any,
     block_size: int | None,
     differentiation: str,
 ) -> TwoHeads:
@@ -82,17 +96,7 @@ def two_heads(
         wanted, got = arrays["p_kernel"].shape, arrays["q_kernel"].shape
         raise ValueError(f"`q_kernel` must have as many classes as `p_kernel` {wanted}, got {got}.")
     problems = [
-        lay_out(
-            *parts[:2],
-            bias=parts[2],
-            where=where,
-            soft_cap=soft_cap,
-            temperature=temperature,
-            axis_name=axis_name,
-            also=tuple(arrays.values()),
-            prefix=prefix,
-        )
-        for parts, prefix in ((p, "p_"), (q, "q_"))
+        lay_out(*parts, options, also=tuple(arrays.values()), prefix=prefix) for parts, prefix in ((p, "p_"), (q, "q_"))
     ]
     first, counted = problems[0], problems[0].counted
     heads = (first.head, problems[1].head)
@@ -103,9 +107,10 @@ def two_heads(
     for head in heads:
         # in reverse mode the slopes are those of the whole, the levels' part in them included
         still = head if differentiation == "any" else jax.lax.stop_gradient(head)
-        rows = merge(normalise(plan, Inputs(still), fixed)[0], None, axis_name)
+        rows = merge(normalise(plan, Inputs(still), fixed)[0], None, options.axis_name)
         if counted is not None:
             rows = rows._replace(top=jnp.where(counted, rows.top, 0), lse=jnp.where(counted, rows.lse, 0))
         nan = jnp.where(rows.lse == -jnp.inf, jnp.nan, 1).astype(first.dtype)  # all -inf is no distribution
         levels.append(Level(rows.top, rows.lse * nan))
-    return TwoHeads(plan, heads, fixed, (levels[0], levels[1]), counted, first.batch, axis_name)
+    pair = TwoHeads(plan, heads, fixed, (levels[0], levels[1]), jnp.zeros_like(levels[0].top), first)
+    return pair._replace(shift=jnp.log1p(pair.total(shift_terms, 1)[0]))

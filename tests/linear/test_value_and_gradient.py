@@ -1,5 +1,6 @@
 """Value and gradients against the reference on whole logits: options, block sizes, strategies, hard inputs."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -145,17 +146,30 @@ def test_first_block_masked_and_absent_kernel_columns() -> None:
         kernel = jnp.where(keep[None], kernel, 0)
         return jnp.sum(reference(hidden, kernel, labels, where=keep) * COTANGENT)
 
-    got = jax.value_and_grad(fused, (0, 1))(hidden, kernel)
-    assert_close(got, jax.value_and_grad(whole, (0, 1))(hidden, kernel))
+    got = jax.jit(jax.value_and_grad(fused, (0, 1)))(hidden, kernel)
+    assert_close(got, jax.jit(jax.value_and_grad(whole, (0, 1)))(hidden, kernel))
 
 
 @pytest.mark.parametrize(
-    ("n", "d", "v", "reduction"), [(0, 3, 5, "none"), (0, 3, 5, "mean"), (3, 1, 1, "none"), (2, 0, 3, "mean")]
+    ("n", "d", "v", "reduction", "mode"),
+    [
+        (0, 3, 5, "none", "reverse"),
+        (0, 3, 5, "mean", "any"),
+        (3, 1, 1, "none", "reverse"),
+        (2, 0, 3, "mean", "reverse"),
+        (2, 0, 3, "mean", "any"),
+    ],
 )
-def test_small_shapes(n: int, d: int, v: int, reduction: str) -> None:
+def test_small_shapes(n: int, d: int, v: int, reduction: str, mode: str) -> None:
     hidden, kernel, labels = jnp.ones((n, d)), jnp.ones((d, v)), jnp.zeros(n, jnp.int32)
-    how: dict[str, Any] = {"reduction": reduction}
-    value, slope = jax.value_and_grad(lambda k: jnp.sum(linear_softmax_cross_entropy(hidden, k, labels, **how)))(kernel)
+    how: dict[str, Any] = {"reduction": reduction, "differentiation": mode}
+
+    @jax.jit
+    @jax.value_and_grad
+    def of(kernel: jax.Array) -> jax.Array:
+        return jnp.sum(linear_softmax_cross_entropy(hidden, kernel, labels, **how))
+
+    value, slope = of(kernel)
     want = np.log(v) * (n if reduction == "none" else min(n, 1))
     np.testing.assert_allclose(value, want, rtol=1e-14, atol=1e-14)
     assert slope.shape == (d, v)
@@ -166,8 +180,8 @@ def test_batch_axes_and_a_mask_that_broadcasts() -> None:
     hidden = jnp.asarray(np.random.default_rng(1).standard_normal((2, 3, D)))
     labels = LABELS[:6].reshape(2, 3)
     for where in (WHERE[:2, None, :], WHERE[None, :3, :], WHERE_ROWS, jnp.asarray(True)):
-        got = linear_softmax_cross_entropy(hidden, KERNEL, labels, where=where, block_size=8)
-        assert_close(got, reference(hidden, KERNEL, labels, where=where))
+        got = jax.jit(partial(linear_softmax_cross_entropy, block_size=8))(hidden, KERNEL, labels, where=where)
+        assert_close(got, jax.jit(reference)(hidden, KERNEL, labels, where=where))
 
 
 WHERE_ROWS = jnp.asarray([[[True], [False], [True]], [[True], [True], [False]]])
