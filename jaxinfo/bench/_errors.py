@@ -67,6 +67,8 @@ def in_float64(f: Callable[..., Any], args: Sequence[Any]) -> Any:
 
 def _widen(x: Any) -> Any:
     x = jnp.asarray(x)
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        return x.astype(jnp.complex128)
     return x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
 

@@ -102,6 +102,11 @@ def test_error_against_float64() -> None:
     assert lossy.errors["y"] > 500  # 1 + 1e-4 keeps ten bits of 1e-4 less
 
 
+def test_complex_arguments_are_widened_too() -> None:
+    row = bench.measure(jnp.abs, jnp.full(3, 1 + 1e-3j), float64=True, **QUICK)
+    assert row.errors["value"] <= 2
+
+
 def test_a_function_that_rounds_is_no_reference() -> None:
     with pytest.raises(ValueError, match="it rounds to bfloat16 inside"):
         bench.measure(lambda x: x.astype(jnp.bfloat16) * 2, jnp.ones(3), float64=True, **QUICK)
