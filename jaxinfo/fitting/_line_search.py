@@ -32,6 +32,11 @@ def initial_state(params: Any) -> NewtonState:
     return NewtonState(jnp.asarray(jnp.inf, dtype), jnp.asarray(1, dtype), jnp.asarray(0, jnp.int32))
 
 
+def rounding_of(value: jax.Array) -> jax.Array:
+    """Return what rounding may do to an objective of this value."""
+    return 16 * jnp.finfo(value.dtype).eps * jnp.abs(value)
+
+
 def damped_step(
     value_fn: Callable[[Any], jax.Array],
     params: Any,
@@ -59,7 +64,7 @@ def backtrack(
     loosened by the rounding of the objective, so that the last steps, whose gain cannot be seen, are still
     taken; a shortened one must gain visibly, or any direction would do.
     """
-    slack = 16 * jnp.finfo(value.dtype).eps * jnp.abs(value)
+    slack = rounding_of(value)
 
     def trial(share: jax.Array) -> jax.Array:
         return value_fn(jax.tree.map(lambda x, d: x + share.astype(x.dtype) * d, params, step))

@@ -9,7 +9,7 @@ import optax
 from jax.extend.core import jaxprs_in_params
 from jax.flatten_util import ravel_pytree
 
-from jaxinfo.fitting._line_search import NewtonState, damped_step, initial_state
+from jaxinfo.fitting._line_search import NewtonState, damped_step, initial_state, rounding_of
 
 _ROUNDING = 8  # eps, below which a slope along a direction without curvature is none
 _COLUMNS_AT_ONCE = 64  # Hessian columns formed together at most
@@ -41,7 +41,7 @@ def newton() -> optax.GradientTransformationExtraArgs:
         gradient, unravel = ravel_pytree(grads)
         product = hessian_product(value_fn, params) if hvp is None else hvp
         hessian = exact_hessian(lambda x: ravel_pytree(product(unravel(x)))[0], gradient)
-        step = newton_step(hessian, gradient)
+        step = newton_step(hessian, gradient, rounding_of(value))
         evaluations = state.evaluations + gradient.size
         return damped_step(value_fn, params, value, jnp.vdot(gradient, step), unravel(step), evaluations)
 
@@ -71,8 +71,8 @@ def _largest(jaxpr: Any) -> int:
     return max(sizes)
 
 
-def newton_step(hessian: jax.Array, gradient: jax.Array) -> jax.Array:
-    """Return -H^-1 g from the eigenvalues of H scaled to a unit diagonal.
+def newton_step(hessian: jax.Array, gradient: jax.Array, unseen: jax.Array | float = 0.0) -> jax.Array:
+    """Return -H^-1 g from the eigenvalues of H scaled to a unit diagonal; a gain of `unseen` cannot be told from 0.
 
     The scaling makes the step independent of the units of each parameter. Eigenvalues below the rounding
     of the largest are raised to it rather than dropped: along a direction in which the likelihood
@@ -84,9 +84,9 @@ def newton_step(hessian: jax.Array, gradient: jax.Array) -> jax.Array:
     largest = jnp.max(jnp.abs(values), initial=0)
     floor = jnp.where(largest > 0, largest, 1) * gradient.size * jnp.finfo(gradient.dtype).eps
     along = vectors.T @ (scale * gradient)
-    # a slope of a few eps, in units of standard errors, is rounding: it would push a free direction far
-    along = jnp.where(
-        (jnp.abs(values) <= floor) & (jnp.abs(along) <= _ROUNDING * jnp.finfo(gradient.dtype).eps), 0, along
-    )
+    # Along a free direction the slope is what rounding left of a sum over the examples, and the step would be long. It
+    # is rounding if it is a few eps, in units of standard errors, or promises no more than rounding of the objective.
+    faint = (jnp.abs(along) <= _ROUNDING * jnp.finfo(gradient.dtype).eps) | (along**2 <= 2 * floor * unseen)
+    along = jnp.where((jnp.abs(values) <= floor) & faint, 0, along)
     inner = along / jnp.maximum(jnp.abs(values), floor)
     return -scale * (vectors @ inner)
