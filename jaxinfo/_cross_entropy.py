@@ -70,8 +70,9 @@ def distribution_terms(
 
 def _shares(x: jax.Array, smoothing: ArrayLike, classes: Classes) -> jax.Array:
     """Return the part of the smoothing that each class gets: equal, and none at -inf."""
-    # 1 above -inf and 0 at it, in arithmetic, which a selection would keep from being vectorised on the CPU
-    finite = jnp.clip(x / 2 + float(jnp.finfo(x.dtype).max), 0, 1)
+    # 1 above -inf and 0 at it, in arithmetic, which a selection would keep from being vectorised on the CPU. A constant
+    # of x: its derivative of 0, times the infinite surprise of a class that lacks none of its mass, would be nan.
+    finite = jnp.clip(jax.lax.stop_gradient(x) / 2 + float(jnp.finfo(x.dtype).max), 0, 1)
     return finite * (smoothing / jnp.maximum(classes.sum(finite), 1))
 
 

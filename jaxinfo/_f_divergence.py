@@ -106,8 +106,9 @@ def kl_estimate(log_ratio: Float[Array, "..."], *, estimator: str = "k1") -> Flo
         ValueError: `estimator` is no known name.
 
     Gradient:
-        -1, r and expm1(r), with respect to r alone: where the samples depend on parameters too, that is the
-        caller's to add. k2's is the unbiased one of KL to the parameters of Q. All modes and orders.
+        -1, r and expm1(r), with respect to r alone: the samples count as given. Its mean over them is the gradient
+        of KL(P || Q) to the parameters of Q for k1 and k3, and to those of P, which the samples depend on too,
+        for k2; k1's to those of P is 0 in the mean, k3's is that of KL(Q || P). All modes and orders.
 
     Accuracy:
         Relative error within 8 eps at every r (tests/core/test_kl_estimate.py).

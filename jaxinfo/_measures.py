@@ -183,7 +183,7 @@ def _entropy_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax
     p = jnp.exp(log_p)
     absent = (log_p == -jnp.inf) | (a == jnp.inf)
     level = jnp.where(absent, 0, a) - jnp.where(absent, 0, sum_a.m)
-    slope = -p * (level - classes.sum(p * level))
+    slope = -p * (level - classes.sum_apart(p * level))
     return _entropy(a, sum_a, classes), classes.sum(slope * tangents[0])
 
 

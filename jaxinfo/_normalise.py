@@ -110,7 +110,7 @@ def _log_softmax_slope(log_p: jax.Array, t: jax.Array, classes: Classes) -> jax.
     exactly 0 at i, and 1 - p_i = -expm1(log p_i) keeps its digits: a confident class loses none.
     """
     u = jnp.exp(log_p) * t
-    return -jnp.expm1(log_p) * t + (u - classes.sum(u))
+    return -jnp.expm1(log_p) * t + (u - classes.sum_apart(u))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
@@ -122,7 +122,7 @@ def attach_probs(x: jax.Array, probs: jax.Array, classes: Classes) -> jax.Array:
 @attach_probs.defjvp
 def _attach_probs_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     probs = attach_probs(*primals, classes)
-    return probs, probs * (tangents[0] - classes.sum(probs * tangents[0]))
+    return probs, probs * (tangents[0] - classes.sum_apart(probs * tangents[0]))
 
 
 def surprise(

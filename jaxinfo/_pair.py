@@ -89,4 +89,4 @@ def nan_where(bad: jax.Array, dtype: jnp.dtype) -> jax.Array:
 
 def centred(p: jax.Array, flow: jax.Array, classes: Classes) -> jax.Array:
     """Return p (g - sum p g) from flow = p g."""
-    return flow - p * classes.sum(flow)
+    return flow - p * classes.sum_apart(flow)

@@ -146,7 +146,7 @@ def test_bad_input_is_one_sentence(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("jaxinfo: ")
-    assert message in err
+    assert message.lower() in err.lower()  # the versions of typer differ in how they write an argument's name
     assert len(err.splitlines()) == 1
 
 

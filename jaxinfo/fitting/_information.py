@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from jaxinfo.fitting._images import images
 from jaxinfo.fitting._newton import exact_hessian
 from jaxinfo.fitting._newton_cg import conjugate_gradients, row_norms
 from jaxinfo.fitting._objective import Loss
 
 EXACT_UP_TO = 2_000  # parameters: beyond it no matrix is formed
-_COLUMNS_AT_ONCE = 64
 _TIGHT = 30  # conjugate gradients stop when the residual has fallen to this many eps
 
 
@@ -80,8 +80,7 @@ def outer_product(loss: Loss, params: Any, data: Any, weights: jax.Array | None)
     """Return the sum over examples of weight * score score^T, [p, p]."""
     flat, unravel = ravel_pytree(params)
     losses, push = jax.linearize(lambda x: loss(unravel(x), data).reshape(-1), flat)
-    columns = jnp.eye(flat.size, dtype=flat.dtype)
-    scores = jax.lax.map(push, columns, batch_size=_COLUMNS_AT_ONCE)  # [p, N]
+    scores = images(push, jnp.eye(flat.size, dtype=flat.dtype))  # [p, N]
     if weights is None:
         return jnp.matmul(scores, scores.T)
     counted = weights.reshape(-1).astype(losses.dtype)

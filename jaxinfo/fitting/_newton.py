@@ -6,14 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax.extend.core import jaxprs_in_params
 from jax.flatten_util import ravel_pytree
 
+from jaxinfo.fitting._images import images
 from jaxinfo.fitting._line_search import NewtonState, damped_step, initial_state, rounding_of
 
 _ROUNDING = 8  # eps, below which a slope along a direction without curvature is none
-_COLUMNS_AT_ONCE = 64  # Hessian columns formed together at most
-_VALUES_AT_ONCE = 2**18  # of an intermediate result of theirs: what stays in a core's cache is many times faster
 
 
 def newton() -> optax.GradientTransformationExtraArgs:
@@ -54,21 +52,8 @@ def hessian_product(value_fn: Callable[[Any], jax.Array], params: Any) -> Callab
 
 
 def exact_hessian(product: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    """Return the Hessian whose `product` this is, for vectors like `x`, a block of columns at a time."""
-    columns = jnp.eye(x.size, dtype=x.dtype)
-    at_once = min(_COLUMNS_AT_ONCE, max(1, _VALUES_AT_ONCE // _largest(jax.make_jaxpr(product)(x).jaxpr)))
-    if x.size <= at_once:
-        return jax.vmap(product)(columns)
-    return jax.lax.map(product, columns, batch_size=at_once)
-
-
-def _largest(jaxpr: Any) -> int:
-    """Return the size of the largest result in a jaxpr and those within it."""
-    sizes = [1]
-    for eqn in jaxpr.eqns:
-        sizes += [variable.aval.size for variable in eqn.outvars if hasattr(variable.aval, "size")]
-        sizes += [_largest(inner) for inner in jaxprs_in_params(eqn.params)]
-    return max(sizes)
+    """Return the Hessian whose `product` this is, for vectors like `x`: `images` of all unit vectors."""
+    return images(product, jnp.eye(x.size, dtype=x.dtype))
 
 
 def newton_step(hessian: jax.Array, gradient: jax.Array, unseen: jax.Array | float = 0.0) -> jax.Array:

@@ -75,7 +75,7 @@ def row_norms(product: Callable[[Any], Any], like: Any, salt: jax.Array | int) -
     def squared(number: jax.Array) -> Any:
         return jax.tree.map(jnp.square, product(random_signs(like, _PROBES * salt + number)))
 
-    squares = jax.vmap(squared)(jnp.arange(_PROBES, dtype=jnp.int32))
+    squares = jax.lax.map(squared, jnp.arange(_PROBES, dtype=jnp.int32))  # apart, for the reason of `images`
     squares = jax.tree.map(lambda s: jnp.mean(s, axis=0), squares)
     largest = jnp.sqrt(optax.tree.max(squares))
     floor = jnp.where(largest > 0, largest, 1) * jnp.finfo(largest.dtype).eps

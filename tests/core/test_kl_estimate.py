@@ -72,3 +72,21 @@ def test_errors() -> None:
         kl_estimate(jnp.zeros(3), estimator="k4")
     with pytest.raises(TypeError, match="`log_ratio` must have a floating dtype, got int"):
         kl_estimate(jnp.arange(3))
+
+
+def test_mean_gradients_are_those_the_docstring_names() -> None:
+    a, b = jnp.asarray(np.random.default_rng(1).normal(size=(2, 8)))
+
+    def mean(a: jax.Array, b: jax.Array, name: str) -> jax.Array:
+        samples = kl_estimate(jax.nn.log_softmax(b) - jax.nn.log_softmax(a), estimator=name)
+        return jnp.vdot(jax.lax.stop_gradient(jax.nn.softmax(a)), samples)
+
+    to_p, to_q = jax.grad(kl_divergence, (0, 1))(a, b)
+    backward = jax.grad(kl_divergence, 1)(b, a)
+    close = partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14)
+    means = {name: jax.grad(mean, (0, 1))(a, b, name) for name in TRUTH}
+    close(means["k1"][0], 0)
+    close(means["k1"][1], to_q)
+    close(means["k2"][0], to_p)
+    close(means["k3"][0], backward)
+    close(means["k3"][1], to_q)

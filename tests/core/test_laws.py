@@ -127,8 +127,8 @@ def test_labels_are_one_hot_targets_are_log_softmax(x: np.ndarray, y: int) -> No
 def test_gradients_sum_to_zero_and_descend(a: np.ndarray, b: np.ndarray) -> None:
     """No divergence changes along a common shift of the logits, and each falls against its gradient."""
     to_p, to_q = (np.asarray(g) for g in kl_slopes(a, b))
-    close(to_p.sum(), 0.0, np.abs(to_p).sum(), k=16)
-    close(to_q.sum(), 0.0, 1.0, k=16)
+    close(to_p.sum(), 0.0, np.abs(to_p).sum(), k=32)  # each of them is within 32 eps
+    close(to_q.sum(), 0.0, max(1.0, np.abs(to_q).sum()), k=32)
     assert float(kl(a, b - 0.1 * to_q)) <= float(kl(a, b)) * (1 + 16 * EPS)
 
 

@@ -41,3 +41,12 @@ def test_smoothing_spreads_it_over_the_classes_that_are_there(little: float) -> 
     np.testing.assert_allclose(value, want, rtol=4 * np.finfo(np.float32).eps)
     np.testing.assert_allclose(slope[:, :2], want_slope, rtol=16 * np.finfo(np.float32).eps)
     assert (slope[0, 2] == 0) & (slope[1] == 0).all()
+
+
+def test_smoothing_of_a_mass_on_an_absent_class_leaves_the_gradient_finite() -> None:
+    x, targets = jnp.asarray([0.3, -jnp.inf], jnp.float32), jnp.asarray([0.5, 0.5], jnp.float32)
+    value, slope = jax.value_and_grad(jaxinfo.softmax_cross_entropy)(x, targets, label_smoothing=0.2)
+    assert value == jnp.inf
+    # the whole smoothing is at the class that exists: sum(t) softmax(x) - t for t = (0.4 + 0.2, 0.4)
+    np.testing.assert_allclose(slope, [0.4, -0.4], rtol=16 * np.finfo(np.float32).eps)
+    assert np.isfinite(jax.hessian(jaxinfo.softmax_cross_entropy)(x, targets, label_smoothing=0.2)).all()

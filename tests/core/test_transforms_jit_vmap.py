@@ -108,3 +108,21 @@ def test_functions_keep_no_state() -> None:
     with jax.checking_leaks():
         first = jax.jit(jaxinfo.softmax_cross_entropy)(X, Y)
     np.testing.assert_array_equal(first, jax.jit(jaxinfo.softmax_cross_entropy)(X, Y))
+
+
+def test_tangents_side_by_side_are_those_one_by_one() -> None:
+    """A kernel of XLA's (jaxlib 0.10.2, CPU, float32, many rows) gets a sum and its use wrong under this vmap."""
+    rng = np.random.default_rng(0)
+    x, tangents = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in [(3000, 6), (4, 3000, 6)])
+
+    def losses(x: jax.Array) -> tuple[jax.Array, ...]:
+        labels = jnp.zeros(len(x), jnp.int32)
+        return jaxinfo.softmax(x), jaxinfo.log_softmax(x), jaxinfo.softmax_cross_entropy(x, labels), jaxinfo.entropy(x)
+
+    @jax.jit
+    def both(x: jax.Array, tangents: jax.Array) -> tuple[jax.Array, ...]:
+        push = lambda t: jax.jvp(losses, (x,), (t,))[1]  # noqa: E731
+        return jax.vmap(push)(tangents), jax.lax.map(push, tangents)
+
+    for side_by_side, one_by_one in zip(*both(x, tangents), strict=True):
+        np.testing.assert_allclose(side_by_side, one_by_one, rtol=1e-4, atol=1e-5)

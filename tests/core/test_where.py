@@ -89,11 +89,13 @@ def test_both_masks_together_and_each_shape(loss: Loss) -> None:
     both, slope = with_slope(loss, X, BOTH)
     value, full = with_slope(loss, X, CLASSES)
     counted = EXAMPLES[:, 0]
-    np.testing.assert_array_equal(both[counted], value[counted])
-    np.testing.assert_array_equal(slope, np.where(EXAMPLES, full, 0))
+    same = partial(np.testing.assert_allclose, rtol=1e-14, atol=1e-15)  # another program, which rounds in its own way
+    same(both[counted], value[counted])
+    same(slope, np.where(EXAMPLES, full, 0))
+    np.testing.assert_array_equal(slope[~counted], 0)
     row, slope = with_slope(loss, X, CLASSES[None])
-    np.testing.assert_array_equal(row, value)
-    np.testing.assert_array_equal(slope, full)
+    same(row, value)
+    same(slope, full)
 
 
 def test_a_bad_label_in_an_excluded_row_is_not_read() -> None:
