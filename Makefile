@@ -55,6 +55,7 @@ bench: install
 	  --pictures docs/_static
 	$(BIN)/python benchmarks/bench_verify.py --json benchmarks/results/verify.json
 	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/readme_figures.py
 
 check: install
 	@for step in $(STEPS); do \

@@ -12,6 +12,7 @@ from jaxinfo._kl_rows import kl_rows, kl_slopes
 from jaxinfo._logratio import expm1_minus, log_ratio, probs_from, refined_probs
 from jaxinfo._normalise import log_probs, normalise
 from jaxinfo._platform import arithmetic_first
+from jaxinfo._traced import traced_once
 
 Slopes = tuple[jax.Array, ...]
 
@@ -60,6 +61,7 @@ def _by_platform(a: jax.Array, b: jax.Array, classes: Classes, moving: tuple[int
     return arithmetic_first(quick, partial(_with_care, classes=classes, moving=moving), a, b)
 
 
+@traced_once("classes", "moving")
 def _with_care(a: jax.Array, b: jax.Array, classes: Classes, moving: tuple[int, ...]) -> tuple[jax.Array, Slopes]:
     """Return it for any logits: infinite ones, absent classes, a p that underflows where q does not."""
     sum_a, sum_b = normalise(a, classes), normalise(b, classes)

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jaxinfo._classes import Classes
 from jaxinfo._exact import exp_from, expm1, expm1_minus, log1p, sum_by_product, two_diff
 from jaxinfo._platform import LARGEST, within
+from jaxinfo._traced import traced_once
 
 _FARTHEST = 45.0  # above the mean exp(u) is within reach up to it
 _ROUNDED = 8.0  # the rounding of a u up to it makes at most 2 eps of exp(u)
@@ -70,6 +71,7 @@ class Rows(NamedTuple):
     valid: jax.Array
 
 
+@traced_once("classes")
 def kl_rows(a: jax.Array, b: jax.Array, classes: Classes) -> Rows:
     """Return the divergence of each row and whether it is right: logits finite, or -inf in both, and not too far."""
     given_a, given_b, a, b = a, b, within(a), within(b)
@@ -111,6 +113,7 @@ def _curved(
     return sum_by_product(e * (term if rounded else term + (low + rest) * (term + u)), classes.axis)
 
 
+@traced_once("classes")
 def kl_slopes(a: jax.Array, b: jax.Array, rows: Rows, classes: Classes) -> tuple[jax.Array, jax.Array]:
     """Return the slopes of valid rows: -p (KL + d) to a, p expm1(d) to b.
 

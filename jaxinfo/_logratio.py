@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxinfo._classes import Classes
 from jaxinfo._exact import log1p
 from jaxinfo._normalise import LogSum
+from jaxinfo._traced import traced_once
 
 
 class LogRatio(NamedTuple):
@@ -28,6 +29,7 @@ class LogRatio(NamedTuple):
     u: jax.Array
 
 
+@traced_once("classes")
 def log_ratio(a: jax.Array, b: jax.Array, log_p: jax.Array, log_q: jax.Array, classes: Classes) -> LogRatio:
     """Return the log ratio of q = softmax(b) to p = softmax(a), given their logarithms too.
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxinfo._classes import Classes
 from jaxinfo._logratio import graft, log_ratio, probs_from, two_diff
 from jaxinfo._normalise import LogSum, log_probs
+from jaxinfo._traced import traced_once
 
 
 class Pair(NamedTuple):
@@ -48,6 +49,7 @@ class Anchored(NamedTuple):
     rise: jax.Array
 
 
+@traced_once("classes")
 def value_pair(a: jax.Array, b: jax.Array, sum_a: LogSum, sum_b: LogSum, classes: Classes) -> Pair:
     """Return the pair for a value: the probabilities refined, derivatives not to be taken."""
     log_p, log_q = sum_a.log_p(a), sum_b.log_p(b)
@@ -55,6 +57,7 @@ def value_pair(a: jax.Array, b: jax.Array, sum_a: LogSum, sum_b: LogSum, classes
     return Pair(probs_from(a, log_p, sum_a), probs_from(b, log_q, sum_b), log_p, log_q, d)
 
 
+@traced_once("classes")
 def slope_pair(a: jax.Array, b: jax.Array, sum_a: LogSum, sum_b: LogSum, classes: Classes) -> Pair:
     """Return the pair for a slope, which is differentiated again."""
     log_p, log_q = log_probs(a, sum_a, classes), log_probs(b, sum_b, classes)
@@ -63,6 +66,7 @@ def slope_pair(a: jax.Array, b: jax.Array, sum_a: LogSum, sum_b: LogSum, classes
     return Pair(graft(p, jnp.exp(log_p)), graft(q, jnp.exp(log_q)), log_p, log_q, d)
 
 
+@traced_once("classes")
 def anchor(a: jax.Array, b: jax.Array, pair: Pair, classes: Classes) -> Anchored:
     """Return d from its level at the likeliest of the classes both have, for the pair of logits a and b.
 

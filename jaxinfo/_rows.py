@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
 from jaxinfo._classes import Classes, typed_sharding
+from jaxinfo._traced import traced_once
 
 _RESCUE = 64.0  # exp(-87) is the smallest float32: faint sums are taken exp(64) larger, then scaled back
 _FAINT = 2e-31  # per class: below it, terms flushed to zero could have been half an eps of the sum
@@ -27,6 +28,7 @@ _BLOCKS = (64, 1024)  # the smallest and largest block of classes
 _MANY = 8192  # classes from which blocks pay
 
 
+@traced_once("classes")
 def shift_and_log_sum(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
     """Return the maximum m of `x` over the classes and l = log sum exp(x - m), both with the axis kept.
 

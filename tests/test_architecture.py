@@ -16,7 +16,8 @@ PACKAGE = ROOT / "jaxinfo"
 
 # Rooms from the ground up: a room imports rooms of lower floors only, never one beside it.
 FLOORS = (
-    {"_version", "_checks", "_classes", "_exact"},
+    {"_version", "_checks", "_exact", "_traced"},
+    {"_classes"},
     {"_rows", "_transform", "_platform"},
     {"_normalise"},
     {"_numerics", "_logratio", "_kl_rows", "_reduce"},

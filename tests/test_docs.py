@@ -141,6 +141,7 @@ def test_calls_of_torch_have_the_counterparts_shown() -> None:
         assert_close(call, ours, theirs, 16 * float(np.finfo(np.float32).eps))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("as_user")
 @pytest.mark.filterwarnings("ignore")  # of the peers
 def test_calls_of_scikit_learn_and_statsmodels_have_the_counterparts_shown() -> None:

@@ -24,6 +24,7 @@ def test_each_example_is_known() -> None:
     assert [path.stem for path in EXAMPLES] == list(NEEDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
 def test_example_keeps_its_claims(path: Path) -> None:
     for package in NEEDS[path.stem]:

@@ -5,8 +5,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 from jax.extend.core import jaxprs_in_params
+from jaxlib import version
 
 _AT_ONCE = 64  # directions together at most
 _VALUES_AT_ONCE = 2**18  # of an intermediate result of theirs: what stays in a core's cache is many times faster
@@ -29,7 +29,7 @@ def _wrong_together(dtype: jnp.dtype) -> bool:
     In jaxlib 0.10.2, neither in 0.10.1 nor from 0.11 on, the CPU backend's kernel for a sum over the last axis and
     a use of it misreads a factor that has an axis less than the tangents, as every primal has.
     """
-    return jaxlib.__version__ == "0.10.2" and jax.default_backend() == "cpu" and dtype != jnp.float64
+    return version.__version__ == "0.10.2" and jax.default_backend() == "cpu" and dtype != jnp.float64
 
 
 def _largest(jaxpr: Any) -> int:

@@ -49,6 +49,7 @@ def run(*args: object) -> int:
     return exit_.value.code
 
 
+@pytest.mark.slow
 def test_figures_and_picture(tmp_path: Path, capsys: Any) -> None:
     names = ["jaxinfo", "optax, dense"]
     file, picture = tmp_path / "bench.json", tmp_path / "bench.png"

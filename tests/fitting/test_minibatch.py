@@ -39,6 +39,7 @@ def test_the_batches_of_a_pass_add_up_to_all_data() -> None:
     assert start(whole, problem.params).epoch is not None
 
 
+@pytest.mark.slow
 def test_it_comes_to_the_estimate_within_its_tolerance() -> None:
     x, y = overlapping(n=200)
     problem = regression(x, y, 1.0)
@@ -64,6 +65,7 @@ def test_masked_rows_may_hold_nan_and_padding_is_no_row() -> None:
     assert fit(counting, jnp.zeros(()), (data,), weights=mask).params == pytest.approx(2.5, rel=4 * EPS)
 
 
+@pytest.mark.slow
 def test_validation_stops_early_at_the_best_point() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 8)), rng.integers(0, 2, 40)

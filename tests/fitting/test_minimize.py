@@ -123,6 +123,7 @@ def jnp_sixth(params: jax.Array, data: tuple) -> jax.Array:
     return jnp.sum(params**6) + 0 * data[1]
 
 
+@pytest.mark.slow
 def test_minibatches_are_pure_too() -> None:
     labels = jnp.asarray(np.random.default_rng(0).integers(0, 3, 50))
 

@@ -78,6 +78,7 @@ def mixture(params: dict, x: jax.Array) -> jax.Array:
     return -jaxinfo.logsumexp(log_density + jaxinfo.log_softmax(params["weight"])[None, :])
 
 
+@pytest.mark.slow
 def test_penguins_without_the_spike() -> None:
     reason = "palmerpenguins is not installed: pip install 'jaxinfo[test]'"
     penguins = pytest.importorskip("palmerpenguins", reason=reason)

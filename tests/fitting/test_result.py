@@ -72,6 +72,7 @@ def test_information_criteria(logit: tuple) -> None:
     assert not result.singular
 
 
+@pytest.mark.slow
 def test_a_free_shift_leaves_the_moore_penrose_inverse() -> None:
     x, y = overlapping()
     problem = regression(x * np.array([1e-3, 1.0, 1e3]), y, 0.0)
