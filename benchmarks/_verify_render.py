@@ -19,7 +19,7 @@ def render(results: Mapping[str, Any], names: Sequence[str]) -> str:
     """Return the page as Markdown."""
     wrong, correct = results["wrong"], results["correct"]
     environment = results["environment"]
-    lines = [_HEAD, " ".join(f"{k} {v};" for k, v in environment.items() if isinstance(v, str)), ""]
+    lines = [_HEAD, ", ".join(f"{k} {v}" for k, v in environment.items() if isinstance(v, str)) + ".", ""]
     lines += ["## Wrong gradients caught", "", "| size | dtype | of | " + " | ".join(names) + " | element named |"]
     lines.append("|---" * (len(names) + 4) + "|")
     for (size, dtype), rows in _grouped(wrong).items():

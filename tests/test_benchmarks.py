@@ -99,13 +99,13 @@ def test_rows_of_other_code_are_measured_anew(
     harness: Any, table: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "x.json"
-    where = harness.environment()
+    where = harness.environment() | {"commit": "earlier"}
     cases = [{"n": n} for n in (1, 2)]
     harness.run(table.table, cases, 0.0, where=where, store=file)
     harness.run(table.table, cases[:1], 0.0, where=where | {"commit": "later"}, store=file)
     assert table.measured == [1, 2, 1]
-    assert [row.environment for row in harness.read(file)[1]] == [{"commit": "later"}, {"commit": where["commit"]}]
-    assert harness.commits(harness.read(file)[1]) == f"commits later, {where['commit']}"
+    assert [row.environment for row in harness.read(file)[1]] == [{"commit": "later"}, {"commit": "earlier"}]
+    assert harness.commits(harness.read(file)[1]) == "commits later, earlier"
 
 
 def test_rows_of_other_versions_do_not_mix(harness: Any, table: Any, tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ def test_digits_from_another_directory(tmp_path: Path) -> None:
     assert (tmp_path / "fit.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "objective"), [("iris", 31.37876826), ("wine", 12.09033577), ("breast_cancer", 33.299963176703145)]
 )
@@ -78,6 +79,7 @@ def test_objectives(tmp_path: Path, name: str, objective: float) -> None:
     assert figures["reason"] == "CONVERGED"
 
 
+@pytest.mark.slow
 def test_words_of_the_union(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures = fit_json(tmp_path, "sotu")
     assert (figures["examples"], figures["classes"], figures["parameters"]) == (2_255_387, 26_983, 26_983)
@@ -91,6 +93,7 @@ def test_words_of_the_union(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "maximum likelihood" in out
 
 
+@pytest.mark.slow
 def test_separated_data_are_never_called_an_estimate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures = fit_json(tmp_path, "iris", "--l2", "0")
     assert figures["reason"] == "SEPARATED"

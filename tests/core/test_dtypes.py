@@ -95,8 +95,15 @@ def test_a_label_outside_is_nan_and_never_another_class(width: str, classes: int
             np.testing.assert_array_equal(np.isnan(out), [True] * len(outside) + [False], err_msg=f.__name__)
 
 
-@pytest.mark.parametrize("x64", [True, False])
-@pytest.mark.parametrize("promotion", ["strict", "standard"])
+@pytest.mark.parametrize(
+    ("x64", "promotion"),
+    [
+        (True, "strict"),
+        (False, "standard"),
+        pytest.param(True, "standard", marks=pytest.mark.slow),
+        pytest.param(False, "strict", marks=pytest.mark.slow),
+    ],
+)
 def test_with_and_without_x64(x64: bool, promotion: str) -> None:
     with jax.enable_x64(x64), jax.numpy_dtype_promotion(promotion):
         x, t, y = jnp.asarray(X, jnp.float32), jnp.asarray(T, jnp.float32), jnp.asarray(Y, "int64" if x64 else "int32")

@@ -14,9 +14,7 @@ from jaxinfo._f_divergence import f_divergence
 
 from .oracle import mp
 from .pairs import EDGES, ILLEGAL, assert_modes, oracle, pairs, table
-from .tolerance import assert_close, assert_normwise
-
-FLOATS = pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
+from .tolerance import FLOATS, assert_close, assert_normwise
 
 # f(t), f(0) and lim f(t) / t
 GENERATORS: dict[str, tuple[Callable[[Any], Any], Any, Any]] = {

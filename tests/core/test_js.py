@@ -13,9 +13,8 @@ from jaxinfo._js import js_divergence
 
 from .oracle import mp
 from .pairs import EDGES, ILLEGAL, assert_modes, exact, oracle, pairs, softmax, table
-from .tolerance import assert_close, assert_normwise
+from .tolerance import FLOATS, assert_close, assert_normwise
 
-FLOATS = pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
 WEIGHTS = [0.5, 0.1, 0.999]
 
 

@@ -13,9 +13,8 @@ from jaxinfo._classes import Classes
 from jaxinfo._kl_rows import kl_rows
 
 from . import oracle
-from .tolerance import assert_close, assert_normwise, floats
+from .tolerance import FLOATS, assert_close, assert_normwise, floats
 
-FLOATS = pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
 CLOSENESS = [30.0, 5.0, 1.0, 0.3, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
 
 

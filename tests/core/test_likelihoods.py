@@ -12,9 +12,8 @@ import pytest
 from jaxinfo._likelihoods import gaussian_nll, poisson_nll
 
 from .oracle import mp
-from .tolerance import assert_absolute, assert_close, floats
+from .tolerance import FLOATS, assert_absolute, assert_close, floats
 
-FLOATS = pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
 inf, nan = float("inf"), float("nan")
 
 

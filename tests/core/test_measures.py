@@ -11,9 +11,8 @@ import jaxinfo
 
 from . import oracle
 from .oracle import mp
-from .tolerance import assert_absolute, assert_close, assert_normwise, floats, log_size
+from .tolerance import FLOATS, assert_absolute, assert_close, assert_normwise, floats, log_size
 
-FLOATS = pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
 entropy_and_slope = jax.jit(jax.vmap(jax.value_and_grad(jaxinfo.entropy)))
 cross_entropy_and_slopes = jax.jit(jax.vmap(jax.value_and_grad(jaxinfo.cross_entropy, (0, 1))))
 

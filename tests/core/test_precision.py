@@ -15,7 +15,7 @@ import pytest
 import jaxinfo
 
 from . import oracle
-from .tolerance import assert_absolute, assert_close, assert_gradient, floats, loss_bound
+from .tolerance import FLOATS, assert_absolute, assert_close, assert_gradient, floats, loss_bound
 
 CLASSES = [1, 2, 127, 128, 129, 1000, 1024]
 SCALES = [0.0, 0.1, 1.0, 30.0, 1e4, 3e38, "offset 1e4", "ties"]
@@ -80,7 +80,7 @@ LOSSES = [jaxinfo.softmax_cross_entropy, through_log_softmax, one_hot_loss]
 
 
 @pytest.mark.parametrize("classes", CLASSES)
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
+@FLOATS
 def test_label_losses_at_every_scale(dtype: Any, classes: int) -> None:
     for scale in SCALES:
         x = logits(scale, classes, dtype)
@@ -97,7 +97,7 @@ def test_half_precision_logits_lose_nothing(dtype: Any, scale: float | str) -> N
 
 
 @pytest.mark.parametrize("classes", [2, 257])
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
+@FLOATS
 def test_confident_rows_keep_their_digits(dtype: Any, classes: int) -> None:
     margins = np.asarray([5, 10, 15, 17, 17.5, 20, 30, 38, 39, 40, 50, 60, 70, 80, 85, 86.5])
     below = np.random.default_rng(1).uniform(0, 3, (len(margins), classes))
@@ -127,7 +127,7 @@ def test_terms_that_underflow_one_by_one_still_sum(margin: float) -> None:
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
+@FLOATS
 def test_log_softmax_and_softmax_elements(dtype: Any, scale: float | str) -> None:
     for classes in (2, 129, 1000):
         x = logits(scale, classes, dtype)
@@ -145,7 +145,7 @@ def test_log_softmax_and_softmax_elements(dtype: Any, scale: float | str) -> Non
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.1, 1.0, 30.0, 1e4, "offset 1e4", "ties"])
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
+@FLOATS
 def test_soft_targets(dtype: Any, scale: float | str) -> None:
     for classes in (1, 2, 129, 1000):
         x = logits(scale, classes, dtype)

@@ -13,9 +13,8 @@ from jaxinfo._renyi import renyi_divergence
 
 from .oracle import mp
 from .pairs import EDGES, ILLEGAL, assert_modes, oracle, pairs, table
-from .tolerance import assert_close, assert_normwise
+from .tolerance import FLOATS, assert_close, assert_normwise
 
-FLOATS = pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64], ids=["float32", "float64"])
 ORDERS = [0.5, 1.0, 2.0, 1 + 1e-5, 0.999, 4.0, 1e-3]
 OVERLAPPING = [n for n in EDGES if n not in ("absent from q", "absent from each", "nothing in common", "q a point")]
 

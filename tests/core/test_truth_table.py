@@ -64,7 +64,10 @@ def wanted(case: Case) -> list[tuple[list[Any] | None, float]]:
 
 
 @of_function
-@pytest.mark.parametrize(("dtype", "classes", "count"), [("float32", 4, 5), ("float32", 1, 3), ("float64", 4, 3)])
+@pytest.mark.parametrize(
+    ("dtype", "classes", "count"),
+    [("float32", 4, 5), ("float32", 1, 3), pytest.param("float64", 4, 3, marks=pytest.mark.slow)],
+)
 def test_every_row_in_every_mode(f: Callable[..., jax.Array], dtype: str, classes: int, count: int) -> None:
     chosen = rows(f, dtype, classes)
     if not chosen:

@@ -7,10 +7,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from .oracle import mp
 
 FLOAT_DTYPES = [jnp.float32, jnp.float64]
+
+# float64 is the same formulas at another eps: left to the run of all tests.
+FLOATS = pytest.mark.parametrize(
+    "dtype",
+    [pytest.param(jnp.float32, id="float32"), pytest.param(jnp.float64, id="float64", marks=pytest.mark.slow)],
+)
 
 
 def eps_of(dtype: Any) -> float:

@@ -88,6 +88,7 @@ def flip_a_byte(folder: Path) -> None:
     file.write_bytes(bytes(content))
 
 
+@pytest.mark.slow
 def test_steps_that_ran_out_are_gone_on_with(tmp_path: Path) -> None:
     assert short_fit(tmp_path, max_steps=2).reason == Reason.MAX_STEPS
     seen: list[Progress] = []
@@ -97,6 +98,7 @@ def test_steps_that_ran_out_are_gone_on_with(tmp_path: Path) -> None:
     assert longer.objective == pytest.approx(short_fit(None).objective, rel=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_errors")
 def test_another_fit_is_refused(tmp_path: Path) -> None:
     short_fit(tmp_path)
@@ -110,6 +112,7 @@ def test_another_fit_is_refused(tmp_path: Path) -> None:
         short_fit(tmp_path, restarts=2)
 
 
+@pytest.mark.slow
 def test_resuming_from_nothing_starts(tmp_path: Path) -> None:
     assert same_bits(short_fit(tmp_path / "new" / "one", resume=True), short_fit(None))
 

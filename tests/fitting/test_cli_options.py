@@ -67,6 +67,7 @@ def test_families(
         assert figures["log_likelihood"] == pytest.approx(-20 * (np.log(2 * np.pi * variance) + 1), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_method_errors_and_validation(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     result = tmp_path / "fit.json"
     options = ("--method", "newton", "--validation", 0.2, "--standard-errors", "sandwich", "--json", result)
@@ -79,6 +80,7 @@ def test_method_errors_and_validation(tmp_path: Path, capsys: pytest.CaptureFixt
     assert np.shape(figures["standard_errors"]["W"]) == (4, 3)
 
 
+@pytest.mark.slow
 def test_checkpoint_and_resume(tmp_path: Path) -> None:
     pytest.importorskip(
         "orbax.checkpoint", reason="orbax-checkpoint is not installed: pip install 'jaxinfo[checkpoint]'"

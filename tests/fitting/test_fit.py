@@ -56,6 +56,7 @@ def test_every_method_finds_the_oracles_optimum(method: str, l2: float) -> None:
     assert result.method == method
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_float32_comes_within_its_rounding(method: str) -> None:
     x, y = overlapping()
@@ -74,6 +75,7 @@ def test_any_optax_optimizer_runs() -> None:
     assert result.objective == pytest.approx(newton_oracle(x, y, 1.0), rel=1e-11)
 
 
+@pytest.mark.slow
 def test_units_of_the_features_do_not_matter() -> None:
     x, y = overlapping()
     scaled = x * np.array([1e-6, 1.0, 1e6])
@@ -83,6 +85,7 @@ def test_units_of_the_features_do_not_matter() -> None:
     assert results[1].steps <= results[0].steps + 1
 
 
+@pytest.mark.slow
 def test_unigram_reaches_its_closed_form() -> None:
     counts = np.random.default_rng(1).zipf(1.3, 3000).clip(max=10**6).astype(float)
     p = counts / counts.sum()
@@ -129,6 +132,7 @@ def test_result_says_what_happened() -> None:
     assert result.evaluations > result.steps
 
 
+@pytest.mark.slow
 def test_two_runs_are_the_same() -> None:
     x, y = overlapping()
     problem = regression(x, y, 0.1)

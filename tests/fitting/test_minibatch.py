@@ -21,6 +21,7 @@ def counting(params: jax.Array, data: tuple) -> jax.Array:
     return (params - data[0]) ** 2 / 2
 
 
+@pytest.mark.slow
 def test_the_batches_of_a_pass_add_up_to_all_data() -> None:
     x, y = overlapping(n=50)
     problem = regression(x, y, 0.3)

@@ -89,6 +89,7 @@ def test_the_start_has_no_gradient() -> None:
     np.testing.assert_array_equal(gradient, np.zeros(3))
 
 
+@pytest.mark.slow
 def test_core_runs_under_jit_and_vmap() -> None:
     x, y = overlapping()
     problem = regression(x, y, 0.3)

