@@ -46,9 +46,10 @@ def sum_by_product(terms: jax.Array, axis: int) -> jax.Array:
     """
     terms = jnp.moveaxis(terms, axis, -1)
     count = terms.shape[-1]
-    size = next((n for n in range(min(count, _BLOCK), _BLOCK // 16, -1) if count % n == 0), min(count, _BLOCK))
-    whole = count - count % max(size, 1)
-    blocks = terms[..., :whole].reshape(*terms.shape[:-1], whole // max(size, 1), size)
+    most = min(max(count, 1), _BLOCK)
+    size = next((n for n in range(most, _BLOCK // 16, -1) if count % n == 0), most)
+    whole = count - count % size
+    blocks = terms[..., :whole].reshape(*terms.shape[:-1], whole // size, size)
     total = jnp.sum(_product(blocks), axis=-1) + _product(terms[..., whole:])
     return jnp.expand_dims(total, axis)
 

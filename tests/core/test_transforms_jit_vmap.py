@@ -113,11 +113,18 @@ def test_functions_keep_no_state() -> None:
 def test_tangents_side_by_side_are_those_one_by_one() -> None:
     """A kernel of XLA's (jaxlib 0.10.2, CPU, float32, many rows) gets a sum and its use wrong under this vmap."""
     rng = np.random.default_rng(0)
-    x, tangents = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in [(3000, 6), (4, 3000, 6)])
+    x, q, *tangents = jnp.asarray(rng.normal(size=(6, 3000, 6)), jnp.float32)
+    tangents = jnp.stack(tangents)
 
     def losses(x: jax.Array) -> tuple[jax.Array, ...]:
         labels = jnp.zeros(len(x), jnp.int32)
-        return jaxinfo.softmax(x), jaxinfo.log_softmax(x), jaxinfo.softmax_cross_entropy(x, labels), jaxinfo.entropy(x)
+        of_one = (
+            jaxinfo.softmax(x),
+            jaxinfo.log_softmax(x),
+            jaxinfo.softmax_cross_entropy(x, labels),
+            jaxinfo.entropy(x),
+        )
+        return *of_one, *(f(x, q) for f in (jaxinfo.cross_entropy, jaxinfo.kl_divergence, jaxinfo.js_divergence))
 
     @jax.jit
     def both(x: jax.Array, tangents: jax.Array) -> tuple[jax.Array, ...]:
