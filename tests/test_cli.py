@@ -87,7 +87,8 @@ def test_words_of_the_union(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert figures["objective"] == -figures["log_likelihood"]
     out = capsys.readouterr().out
     divergences = [float(x) for x in re.findall(r"KL (\S+) nats", out)]
-    assert divergences == sorted(divergences, reverse=True)
+    rounding = 16 * np.finfo(float).eps * figures["cross_entropy"]  # of the difference that is shown while it runs
+    assert (np.diff(divergences) <= rounding).all()
     assert divergences[0] > 3
     assert divergences[-1] < 1e-9
     assert "maximum likelihood" in out

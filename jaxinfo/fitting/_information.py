@@ -99,7 +99,7 @@ def solve(product: Callable[[Any], Any], right: Any, *, most: int | None = None)
     scale = row_norms(product, right, 3)
     tight = jnp.asarray(_TIGHT * jnp.finfo(dtype).eps, dtype)
     negative = jax.tree.map(jnp.negative, right)
-    solution, _ = conjugate_gradients(product, negative, scale, tight, most=most or max(10 * size, 250))
+    solution = conjugate_gradients(product, negative, scale, tight, most=most or max(10 * size, 250)).step
     left = jax.tree.map(lambda r, h: r - h, right, product(solution))
 
     def power(tree: Any) -> jax.Array:

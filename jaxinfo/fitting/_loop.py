@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import optax
 
 from jaxinfo.fitting._line_search import NewtonState
+from jaxinfo.fitting._methods import default_tolerance
 from jaxinfo.fitting._newton_cg import NewtonCGState
 from jaxinfo.fitting._objective import Parts
 from jaxinfo.fitting._problem import Problem
 from jaxinfo.fitting._result import History, Reason
 from jaxinfo.fitting._state import FitState, Point, early, validated
 from jaxinfo.fitting._stochastic import stochastic_turn
-from jaxinfo.fitting._stopping import Evidence, certify, judge, overrule, rounding_floor
+from jaxinfo.fitting._stopping import Evidence, certify, conclusive, judge, overrule, rounding_floor
 from jaxinfo.fitting._trees import choose
 from jaxinfo.fitting._trees import norm as norm_of
 
@@ -51,7 +52,7 @@ def _turn(problem: Problem, state: FitState) -> FitState:
     def value_fn(params: Any) -> jax.Array:
         return problem.objective(params)[0]
 
-    (value, grads, parts), second_order = _evaluate(problem, params)
+    (value, grads, parts), second_order = _evaluate(problem, state)
     gradient_norm = norm_of(grads).astype(value.dtype)
     updates, optimizer = _update(problem, state, value, grads, parts, second_order)
     newton = optimizer.newton if isinstance(optimizer, NewtonCGState) else optimizer
@@ -69,7 +70,7 @@ def _turn(problem: Problem, state: FitState) -> FitState:
         floor = rounding_floor(value_fn, params, value, grads, newton.decrement)
         stalled = newton.accepted == 0
         evidence = Evidence(newton.decrement, state.last_decrement, norm, norm - state.last_norm, stalled)
-        reason = judge(evidence, problem.tolerance, floor)
+        reason = judge(evidence, problem.tolerance, floor, doubt=default_tolerance(problem.method, value.dtype))
         evaluations = newton.evaluations + 2 * (state.step + 1)
     else:
         gained = value < state.best.value - jnp.maximum(problem.tolerance, slack)
@@ -110,21 +111,21 @@ def _turn(problem: Problem, state: FitState) -> FitState:
     )
 
 
-def _evaluate(problem: Problem, params: Any) -> tuple[tuple[jax.Array, Any, Parts], dict[str, Callable]]:
-    """Return the objective, its gradient and its parts, and for a Newton method the Hessian-vector product `hvp`."""
+def _evaluate(problem: Problem, state: FitState) -> tuple[tuple[jax.Array, Any, Parts], dict[str, Any]]:
+    """Return the objective, its gradient and its parts, and what a Newton method is given beside them."""
 
     def value_grads_parts(params: Any) -> tuple[jax.Array, Any, Parts]:
         (value, parts), grads = jax.value_and_grad(problem.objective, has_aux=True)(params)
         return value, grads, parts
 
     if not problem.method.second_order:
-        return value_grads_parts(params), {}
-    out, linear = jax.linearize(value_grads_parts, params)
-    return out, {"hvp": lambda v: linear(v)[1]}
+        return value_grads_parts(state.params), {}
+    out, linear = jax.linearize(value_grads_parts, state.params)
+    return out, {"hvp": lambda v: linear(v)[1], "tolerance": conclusive(state.last_decrement, problem.tolerance)}
 
 
 def _update(
-    problem: Problem, state: FitState, value: jax.Array, grads: Any, parts: Parts, second_order: dict[str, Callable]
+    problem: Problem, state: FitState, value: jax.Array, grads: Any, parts: Parts, second_order: dict[str, Any]
 ) -> tuple[Any, Any]:
     """Return the updates of the method, and its state behind them."""
     weight = jnp.where(parts.weight > 0, parts.weight, 1) if problem.method.per_example else jnp.ones_like(value)

@@ -13,13 +13,15 @@ from jaxinfo.fitting._trees import add, inner, random_signs
 
 _PROBES = 2
 _MAX_PRODUCTS = 250
+_LOOSEST = 0.25  # of the gradient may be left: tighter at first takes more products, looser more steps
 
 
 class NewtonCGState(NamedTuple):
-    """The state of any Newton method, and the number of the step, which numbers its probes."""
+    """The state of any Newton method, the number of the step, which numbers its probes, and the least curvature met."""
 
     newton: NewtonState
     turn: jax.Array
+    least: jax.Array
 
 
 def newton_cg() -> optax.GradientTransformationExtraArgs:
@@ -32,11 +34,13 @@ def newton_cg() -> optax.GradientTransformationExtraArgs:
 
     Returns:
         A transformation whose `update` needs `value` and `value_fn`, as optax's line searches do, and uses
-        `hvp`, the Hessian-vector product at `params`, where it is given one.
+        `hvp`, the Hessian-vector product at `params`, and `tolerance`, the decrement that is small enough,
+        where it is given them.
     """
 
     def init(params: Any) -> NewtonCGState:
-        return NewtonCGState(initial_state(params), jnp.asarray(0, jnp.int32))
+        newton = initial_state(params)
+        return NewtonCGState(newton, jnp.asarray(0, jnp.int32), jnp.full_like(newton.decrement, jnp.inf))
 
     def update(
         grads: Any,
@@ -46,27 +50,50 @@ def newton_cg() -> optax.GradientTransformationExtraArgs:
         value: jax.Array,
         value_fn: Callable,
         hvp: Callable | None = None,
+        tolerance: jax.Array | float = 0.0,
         **extra: Any,
     ) -> tuple[Any, NewtonCGState]:
         del extra
         before = state.newton
         product = hessian_product(value_fn, params) if hvp is None else hvp
-        tightness = jnp.clip(jnp.sqrt(2 * before.decrement), 1e-3, 0.1)  # near the end ever tighter: superlinear
-        step, products = cg_step(product, grads, tightness, state.turn)
-        slope = inner(grads, step)
-        updates, newton = damped_step(value_fn, params, value, slope, step, before.evaluations + products)
-        return updates, NewtonCGState(newton, state.turn + 1)
+        tightness = jnp.clip(jnp.sqrt(2 * before.decrement), 1e-3, _LOOSEST)  # near the end ever tighter: superlinear
+        solved = cg_step(product, grads, tightness, state.turn, tolerance, state.least)
+        slope = inner(grads, solved.step)
+        updates, newton = damped_step(value_fn, params, value, slope, solved.step, before.evaluations + solved.products)
+        newton = newton._replace(decrement=newton.decrement + solved.unseen / 2)
+        return updates, NewtonCGState(newton, state.turn + 1, solved.least)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 
 
+class Solution(NamedTuple):
+    """The solution of H d = -g by conjugate gradients.
+
+    Attributes:
+        step: d.
+        products: Hessian-vector products taken.
+        least: curvature met, in the preconditioner's metric.
+        unseen: what the residual may add to the squared decrement; 0 where it was made small for the step's sake.
+    """
+
+    step: Any
+    products: jax.Array
+    least: jax.Array
+    unseen: jax.Array
+
+
 def cg_step(
-    product: Callable[[Any], Any], grads: Any, tightness: jax.Array, salt: jax.Array | int
-) -> tuple[Any, jax.Array]:
-    """Return -H^-1 g with a residual of `tightness` times the gradient, and the products that took."""
+    product: Callable[[Any], Any],
+    grads: Any,
+    tightness: jax.Array,
+    salt: jax.Array | int,
+    tolerance: jax.Array | float = 0.0,
+    least: jax.Array | float = jnp.inf,
+) -> Solution:
+    """Solve H d = -g to a residual of `tightness` times the gradient, or until the decrement is within `tolerance`."""
     scale = row_norms(product, grads, salt)
-    step, products = conjugate_gradients(product, grads, scale, tightness)
-    return step, products + _PROBES
+    solved = conjugate_gradients(product, grads, scale, tightness, tolerance=tolerance, least=least)
+    return solved._replace(products=solved.products + _PROBES)
 
 
 def row_norms(product: Callable[[Any], Any], like: Any, salt: jax.Array | int) -> Any:
@@ -87,20 +114,31 @@ class _Solve(NamedTuple):
     residual: Any
     direction: Any
     power: jax.Array  # the residual's squared norm in the preconditioner's metric
+    gain: jax.Array  # minus the slope along the step: the squared decrement, as far as it is seen
+    least: jax.Array  # curvature met in that metric
     products: jax.Array
     stopped: jax.Array
 
 
 def conjugate_gradients(
-    product: Callable[[Any], Any], grads: Any, scale: Any, tightness: jax.Array, most: int = _MAX_PRODUCTS
-) -> tuple[Any, jax.Array]:
+    product: Callable[[Any], Any],
+    grads: Any,
+    scale: Any,
+    tightness: jax.Array,
+    most: int = _MAX_PRODUCTS,
+    tolerance: jax.Array | float = 0.0,
+    least: jax.Array | float = jnp.inf,
+) -> Solution:
     """Solve H d = -g from d = 0 until the residual has fallen to `tightness` of the gradient, `most` products.
 
+    Who only asks whether half the squared decrement is within `tolerance` need not know it closer than that: where
+    the `least` curvature of earlier systems is given, the solution ends once what the step gains and what the
+    residual can add to it, at that curvature, stay within it.
+
     Returns:
-        The solution and the number of products taken. Where a direction is met that has no positive
-        curvature, within rounding of the preconditioner's, it is the solution so far, or that direction
-        itself if it is the first. (What drives CG along the free shift of a softmax is rounding, and divided
-        by a curvature of nearly 0 it would be long.)
+        The solution. Where a direction is met that has no positive curvature, within rounding of the
+        preconditioner's, it is the one so far, or that direction itself if it is the first. (What drives CG
+        along the free shift of a softmax is rounding, and divided by a curvature of nearly 0 it would be long.)
     """
 
     def precondition(tree: Any) -> Any:
@@ -110,11 +148,15 @@ def conjugate_gradients(
     direction = precondition(residual)
     power = inner(residual, direction)
     goal = (tightness**2).astype(power.dtype) * power
-    count = jnp.asarray(0, jnp.int32)
-    start = _Solve(optax.tree.zeros_like(grads), residual, direction, power, count, power <= 0)
+    count, gain = jnp.asarray(0, jnp.int32), jnp.zeros_like(power)
+    earlier = jnp.asarray(least, power.dtype)
+    start = _Solve(optax.tree.zeros_like(grads), residual, direction, power, gain, earlier, count, power <= 0)
+
+    def near_enough(s: _Solve) -> jax.Array:
+        return (s.products > 0) & jnp.isfinite(earlier) & (s.gain + s.power / s.least <= 2 * tolerance)
 
     def unfinished(s: _Solve) -> jax.Array:
-        return ~s.stopped & (s.power > goal) & (s.products < most)
+        return ~s.stopped & ~near_enough(s) & (s.power > goal) & (s.products < most)
 
     def improve(s: _Solve) -> _Solve:
         image = product(s.direction)
@@ -127,7 +169,9 @@ def conjugate_gradients(
         z = precondition(residual)
         power = inner(residual, z)
         direction = add(z, power / s.power, s.direction)
-        return _Solve(step, residual, direction, power, s.products + 1, flat)
+        least = jnp.where(flat, s.least, jnp.minimum(s.least, curvature / weight))
+        return _Solve(step, residual, direction, power, s.gain + length * s.power, least, s.products + 1, flat)
 
     solved = jax.lax.while_loop(unfinished, improve, start)
-    return solved.step, solved.products
+    unseen = jnp.where(near_enough(solved) & (solved.power > goal), solved.power / solved.least, 0)
+    return Solution(solved.step, solved.products, solved.least, unseen)

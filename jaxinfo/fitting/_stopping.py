@@ -45,20 +45,29 @@ class Evidence(NamedTuple):
     stalled: jax.Array
 
 
-def judge(evidence: Evidence, tolerance: float, floor: jax.Array) -> jax.Array:
-    """Return the reason to stop here, as an integer; RUNNING if there is none."""
+def judge(evidence: Evidence, tolerance: float, floor: jax.Array, doubt: float | None = None) -> jax.Array:
+    """Return the reason to stop here, as an integer; RUNNING if there is none.
+
+    A point within `tolerance` whose decrement does not collapse may be on its way to infinity, or only at the end of
+    the first, slow part of a Newton iteration: further steps tell, until the decrement is below `doubt`.
+    """
     decrement, last, norm, growth, stalled = evidence
     eps = jnp.finfo(decrement.dtype).eps
     small = decrement <= tolerance
     collapsing = (decrement <= _CONTRACTING * last) & jnp.isfinite(last)
     found = collapsing | (growth <= _AT_REST * norm) | (decrement <= eps * tolerance)
-    running_off = small & ~found & jnp.isfinite(last)
+    running_off = small & ~found & jnp.isfinite(last) & (decrement <= (tolerance if doubt is None else doubt))
     on_floor = (decrement <= floor) & (stalled | (decrement > last / 4))
     return jnp.select(
         [~jnp.isfinite(decrement), small & found, running_off, on_floor, stalled],
         [Reason.NONFINITE, Reason.CONVERGED, Reason.SEPARATED, Reason.FLOAT_FLOOR, Reason.DIVERGED],
         Reason.RUNNING,
     ).astype(jnp.int32)
+
+
+def conclusive(last_decrement: jax.Array, tolerance: float) -> jax.Array:
+    """Return the decrement from which on `judge` says CONVERGED, whatever else it hears."""
+    return jnp.minimum(_CONTRACTING * last_decrement, tolerance)
 
 
 def rounding_floor(value_fn: Callable, params: Any, value: jax.Array, grads: Any, decrement: jax.Array) -> jax.Array:
@@ -96,7 +105,7 @@ def certify(value_fn: Callable, params: Any, tolerance: float) -> tuple[jax.Arra
 
     def newton_step(at: Any) -> tuple[jax.Array, Any, jax.Array, Any]:
         (value, grads), linear = jax.linearize(jax.value_and_grad(value_fn), at)
-        step, _ = cg_step(lambda v: linear(v)[1], grads, jnp.full_like(value, 0.02), 1)
+        step = cg_step(lambda v: linear(v)[1], grads, jnp.full_like(value, 0.02), 1).step
         return -inner(grads, step).astype(value.dtype) / 2, step, value, grads
 
     def look(at: Any, _: None) -> tuple[Any, tuple]:

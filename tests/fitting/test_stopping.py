@@ -51,6 +51,20 @@ def test_steps_run_out() -> None:
         assert len(result.history.objective) == max_steps + 1
 
 
+@pytest.mark.parametrize("method", ["newton", "newton_cg"])
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-6])
+def test_a_loose_tolerance_tells_a_maximum_from_none_and_understates_nothing(method: str, tolerance: float) -> None:
+    data = datasets.classification("wine")
+    options = {"method": method, "tolerance": tolerance}
+    problem = regression(datasets.standardise(data.features), data.labels, 1.0)
+    loose = fit(problem.loss, problem.params, problem.data, penalty=problem.penalty, **options)
+    assert loose.reason == Reason.CONVERGED
+    assert loose.objective - 12.09033577 <= 1.1 * loose.decrement + 1e-8
+    assert loose.decrement <= tolerance
+    free = regression(datasets.standardise(data.features), data.labels, 0.0)
+    assert fit(free.loss, free.params, free.data, **options).reason == Reason.SEPARATED
+
+
 @pytest.mark.slow
 def test_tolerance_is_in_nats() -> None:
     problem = regression(*overlapping(), 0.0)
