@@ -45,19 +45,20 @@ class Evidence(NamedTuple):
     stalled: jax.Array
 
 
-def judge(evidence: Evidence, tolerance: float, floor: jax.Array, doubt: float | None = None) -> jax.Array:
+def judge(evidence: Evidence, tolerance: float, floor: jax.Array, doubt: float) -> jax.Array:
     """Return the reason to stop here, as an integer; RUNNING if there is none.
 
     A point within `tolerance` whose decrement does not collapse may be on its way to infinity, or only at the end of
-    the first, slow part of a Newton iteration: further steps tell, until the decrement is below `doubt`.
+    the first, slow part of a Newton iteration. Further steps tell: it is left to them as long as the decrement is
+    above `doubt`, and neither rounding nor a refused step keeps them from it.
     """
     decrement, last, norm, growth, stalled = evidence
     eps = jnp.finfo(decrement.dtype).eps
     small = decrement <= tolerance
     collapsing = (decrement <= _CONTRACTING * last) & jnp.isfinite(last)
     found = collapsing | (growth <= _AT_REST * norm) | (decrement <= eps * tolerance)
-    running_off = small & ~found & jnp.isfinite(last) & (decrement <= (tolerance if doubt is None else doubt))
     on_floor = (decrement <= floor) & (stalled | (decrement > last / 4))
+    running_off = small & ~found & jnp.isfinite(last) & ((decrement <= doubt) | on_floor | stalled)
     return jnp.select(
         [~jnp.isfinite(decrement), small & found, running_off, on_floor, stalled],
         [Reason.NONFINITE, Reason.CONVERGED, Reason.SEPARATED, Reason.FLOAT_FLOOR, Reason.DIVERGED],
@@ -117,7 +118,7 @@ def certify(value_fn: Callable, params: Any, tolerance: float) -> tuple[jax.Arra
     growth = norm - norm_of(params).astype(decrement.dtype)
     evidence = Evidence(jnp.maximum(decrement_behind, 0), decrement, norm, growth, jnp.zeros_like(decrement, bool))
     near = (decrement <= tolerance) | (decrement <= floor)
-    reason = judge(evidence, tolerance, floor)
+    reason = judge(evidence, tolerance, floor, doubt=tolerance)  # there is one look only
     reason = jnp.where(near & (decrement >= 0), reason, int(Reason.RUNNING))
     only_by_floor = (reason == Reason.CONVERGED) & (decrement > tolerance)
     return jnp.where(only_by_floor, int(Reason.FLOAT_FLOOR), reason).astype(jnp.int32), decrement
