@@ -164,3 +164,23 @@ def test_soft_targets(dtype: Any, scale: float | str) -> None:
             allowed = [8 * (p * mass + v) for p, v in zip(r.p, target, strict=True)]
             assert_absolute(slopes[n], slope, allowed, dtype=dtype, what=f"gradient, {where}")
             assert_close(to_targets[n], to_t, loss_bound(classes), dtype=dtype, what=f"to targets, {where}")
+
+
+@FLOATS
+@pytest.mark.parametrize("margin", [0.5, 5.0, 20.0, 60.0])
+def test_hessian_of_the_likeliest_label_keeps_its_digits(margin: float, dtype: Any) -> None:
+    """Also p (1 - p) of the label, whose 1 - p subtraction loses wholly from a margin of 37 on, of 17 in float32."""
+    x = jnp.asarray([margin, 0.0, -1.0], dtype)
+    r = oracle.row(floats(x))
+    assert r is not None
+    exact = [element for line in oracle.covariance(r.p) for element in line]
+
+    def loss(x: jax.Array) -> jax.Array:
+        return jaxinfo.softmax_cross_entropy(x, jnp.asarray(0, jnp.int32))
+
+    for outer in (jax.jacfwd, jax.jacrev):
+        for inner in (jax.jacfwd, jax.jacrev):
+            hessian = jax.jit(outer(inner(loss)))(x)
+            assert_close(
+                hessian.reshape(-1), exact, lambda _: 8, dtype=x.dtype, what=f"{outer.__name__} of {inner.__name__}"
+            )
