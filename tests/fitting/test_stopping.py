@@ -8,6 +8,7 @@ import pytest
 
 from jaxinfo import datasets
 from jaxinfo.fitting import Reason, fit
+from jaxinfo.fitting._stopping import Evidence, judge
 from tests.fitting.problems import overlapping, regression
 
 
@@ -63,6 +64,25 @@ def test_a_loose_tolerance_tells_a_maximum_from_none_and_understates_nothing(met
     assert loose.decrement <= tolerance
     free = regression(datasets.standardise(data.features), data.labels, 0.0)
     assert fit(free.loss, free.params, free.data, **options).reason == Reason.SEPARATED
+
+
+@pytest.mark.parametrize(
+    ("decrement", "floor", "stalled", "reason"),
+    [
+        (5e-3, 0.0, False, Reason.RUNNING),
+        (5e-3, 1e-2, False, Reason.SEPARATED),
+        (5e-3, 0.0, True, Reason.SEPARATED),
+        (1e-13, 0.0, False, Reason.SEPARATED),
+        (5e-2, 0.0, True, Reason.DIVERGED),
+    ],
+)
+def test_a_doubtful_point_is_left_to_further_steps(
+    decrement: float, floor: float, stalled: bool, reason: Reason
+) -> None:
+    """One that is within the tolerance of 1e-2, whose decrement falls threefold and whose parameters grow."""
+    numbers = map(jnp.asarray, (decrement, 3 * decrement, 10.0, 1.0))
+    evidence = Evidence(*numbers, stalled=jnp.asarray(stalled))
+    assert int(judge(evidence, 1e-2, jnp.asarray(floor), doubt=1e-12)) == reason
 
 
 @pytest.mark.slow
