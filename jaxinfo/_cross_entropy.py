@@ -140,7 +140,7 @@ def _attach_probs_and_loss(
 ) -> tuple[jax.Array, jax.Array]:
     """Return softmax and the loss of the labels with their derivatives, which share one sum over the classes.
 
-    The label is left out of the probabilities, which stay for every product with a Hessian, not of each tangent.
+    The label is taken out of p, once for all products with one Hessian, and not out of each tangent.
     """
     del x, labels, classes
     return p, loss
