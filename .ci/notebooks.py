@@ -32,6 +32,7 @@ def main() -> int:
         return 1
     # Without the options of the unit tests: a notebook runs in a kernel of its own.
     options = ["--override-ini=addopts=", "--override-ini=filterwarnings=default", "--nbmake", "--nbmake-timeout=300"]
+    options += ["--numprocesses=2", "--dist=worksteal"]
     return subprocess.run([sys.executable, "-m", "pytest", *options, "--durations=0", *map(str, notebooks)]).returncode
 
 

@@ -186,29 +186,31 @@ def _differentiate(function: Any, call: Call, wide: list[torch.Tensor]) -> tuple
     return out, [next(found) if v.requires_grad else None for v in wide]
 
 
-def jax_answer(function: Any, call: Call, *, gradients: bool, compiled: bool) -> Answer:
-    """Return jaxinfo's answer to the same call; compiled where the functions' own control flow is slower eagerly."""
+def jax_answers(function: Any, calls: list[Call], *, gradients: bool) -> list[Answer]:
+    """Return jaxinfo's answers to the same calls, from one compiled program."""
 
-    def of(given: list[jax.Array]) -> jax.Array:
-        args, kwargs = with_leaves(call, given, convert)
-        return function(*args, **kwargs)
+    def answer(call: Call, given: list[jax.Array]) -> tuple[jax.Array, list]:
+        def of(given: list[jax.Array]) -> jax.Array:
+            args, kwargs = with_leaves(call, given, convert)
+            return function(*args, **kwargs)
 
-    def both(given: list[jax.Array]) -> tuple[jax.Array, list]:
+        if not gradients:
+            return of(given), [None] * len(given)
         out, pull = jax.vjp(of, given)
         return out, *pull(jnp.asarray(cotangent(out.shape)).astype(out.dtype))
 
-    def value(given: list[jax.Array]) -> tuple[jax.Array, list]:
-        return of(given), [None] * len(given)
+    run = quick_jit(lambda every: [answer(call, given) for call, given in zip(calls, every, strict=True)])
+    found = run([[convert(v) for v in leaves(call)] for call in calls])
+    return [_as_answer(out, grads) for out, grads in found]
 
-    run = both if gradients else value
-    run = quick_jit(run) if compiled else run
-    out, grads = run([convert(v) for v in leaves(call)])
+
+def _as_answer(out: jax.Array, grads: list[jax.Array | None]) -> Answer:
     arrays = [None if g is None else np.asarray(g).astype(np.float64) for g in grads]
     return Answer(np.asarray(out).astype(np.float64), str(out.dtype), arrays)
 
 
 def quick_jit(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `f` compiled in little time: each sample runs once, and what takes the time is the compiler."""
+    """Return `f` compiled in little time: each sample runs once, and the compiler takes nearly all the time."""
     return jax.jit(f, compiler_options={"xla_backend_optimization_level": 0})
 
 

@@ -80,7 +80,7 @@ def losses_and_slopes(f: Any, x: jax.Array, labels: jax.Array) -> tuple[jax.Arra
 
 
 @pytest.mark.parametrize("width", INTEGERS)
-@pytest.mark.parametrize("classes", [3, 200, 300, 40_000])
+@pytest.mark.parametrize("classes", [3, 200, 40_000])
 def test_a_label_outside_is_nan_and_never_another_class(width: str, classes: int) -> None:
     info = np.iinfo(width)
     outside = [info.min] * (info.min < 0) + [-1] * (info.min < 0) + [info.max] * (info.max >= classes)

@@ -50,6 +50,7 @@ def formula(name: str) -> Any:
     return divergence
 
 
+@pytest.mark.slow
 @FLOATS
 def test_precision_of_value_and_slopes(dtype: Any) -> None:
     names, first, second = pairs(dtype)
@@ -86,6 +87,7 @@ def test_table_in_every_mode(dtype: Any, name: str) -> None:
             assert_modes(results[case], truth, case)
 
 
+@pytest.mark.slow
 def test_jeffreys_is_kl_both_ways_in_every_mode() -> None:
     dtype = jnp.float64
     ours = table(partial(f_divergence, generator="jeffreys"), dtype)
@@ -126,6 +128,7 @@ def test_function_may_hold_a_learned_number() -> None:
     np.testing.assert_allclose(power(one), (f(one + h) - f(one - h)) / (2 * h), rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_no_distribution_is_nan_in_value_and_slope_and_legal_rows_pass_debug_nans() -> None:
     names = [*BOUNDED, "chi2", "jeffreys", FUNCTIONS["chi2"]]
 
@@ -141,6 +144,7 @@ def test_no_distribution_is_nan_in_value_and_slope_and_legal_rows_pass_debug_nan
         all_names(*(jnp.asarray([row[side] for row in EDGES.values()]) for side in (0, 1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GENERATORS)
 def test_bounds_and_shift(name: str) -> None:
     dtype = jnp.float32

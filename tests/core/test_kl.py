@@ -47,7 +47,7 @@ def check(a: np.ndarray, b: np.ndarray, dtype: Any, what: str, k: float = 16) ->
 
 
 @FLOATS
-@pytest.mark.parametrize("classes", [2, 5, 100, 1000])
+@pytest.mark.parametrize("classes", [2, 5, 100, pytest.param(1000, marks=pytest.mark.slow)])
 def test_from_far_apart_to_nearly_equal(dtype: Any, classes: int) -> None:
     random = np.random.default_rng(classes)
     a = 2 * random.standard_normal((len(CLOSENESS), classes))

@@ -97,6 +97,7 @@ def test_half_precision_sums_are_float32(dtype: jnp.dtype) -> None:
     np.testing.assert_array_less(error, float(info.eps) * np.abs(want) + float(info.smallest_subnormal))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(32768,), (1, 32771), (3, 262144)], ids=str)
 def test_kl_over_a_large_vocabulary(shape: tuple[int, ...]) -> None:
     random = np.random.default_rng(4)

@@ -65,6 +65,7 @@ def test_hessian_by_every_pair_of_modes(f: Function, arguments: tuple[jax.Array,
         assert all(np.isfinite(b).all() for b in jax.tree.leaves(bend)), name
 
 
+@pytest.mark.slow
 @every_function
 def test_hessian_vector_products_against_differences(f: Function, arguments: tuple[jax.Array, ...]) -> None:
     g, places = scalar(f, arguments), differentiable(arguments)

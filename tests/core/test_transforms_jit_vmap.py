@@ -29,6 +29,7 @@ def test_eager_is_jit_is_vmap_is_the_loop(f: Function, arguments: tuple[jax.Arra
     assert_same(scanned, batch, "loop")
 
 
+@pytest.mark.slow
 @every_function
 def test_vmap_of_grad_is_the_gradient_of_each_row(f: Function, arguments: tuple[jax.Array, ...]) -> None:
     def summed(*args: jax.Array) -> jax.Array:

@@ -66,7 +66,11 @@ def wanted(case: Case) -> list[tuple[list[Any] | None, float]]:
 @of_function
 @pytest.mark.parametrize(
     ("dtype", "classes", "count"),
-    [("float32", 4, 5), ("float32", 1, 3), pytest.param("float64", 4, 3, marks=pytest.mark.slow)],
+    [
+        ("float32", 4, 5),
+        pytest.param("float32", 1, 3, marks=pytest.mark.slow),
+        pytest.param("float64", 4, 3, marks=pytest.mark.slow),
+    ],
 )
 def test_every_row_in_every_mode(f: Callable[..., jax.Array], dtype: str, classes: int, count: int) -> None:
     chosen = rows(f, dtype, classes)
@@ -82,7 +86,10 @@ def test_every_row_in_every_mode(f: Callable[..., jax.Array], dtype: str, classe
     assert not faults, "\n".join(faults)
 
 
-@of_function
+@pytest.mark.parametrize(
+    "f",
+    [pytest.param(f, marks=[pytest.mark.slow] * ("where" in f.__name__), id=f.__name__) for f in FUNCTIONS],
+)
 def test_vmap_is_the_loop_and_jit_is_eager(f: Callable[..., jax.Array]) -> None:
     chosen = rows(f, "float32")
     batch = jax.jit(jax.vmap(partial(modes, f, 2)))(*stack(chosen, "float32"))
@@ -99,6 +106,7 @@ def test_vmap_is_the_loop_and_jit_is_eager(f: Callable[..., jax.Array]) -> None:
             assert not wrong, f"{case.name}, {mode}, eager: {wrong}"
 
 
+@pytest.mark.slow
 @of_function
 def test_debug_nans_is_silent_on_legal_rows(f: Callable[..., jax.Array]) -> None:
     # A nan that comes in, legal in an excluded place, is copied about: those rows are held above.

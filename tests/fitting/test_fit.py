@@ -45,7 +45,7 @@ def test_reference_optima(name: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("l2", [0.0, 0.3])
+@pytest.mark.parametrize("l2", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
 def test_every_method_finds_the_oracles_optimum(method: str, l2: float) -> None:
     x, y = overlapping()
     problem = regression(x, y, l2)

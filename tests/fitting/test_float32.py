@@ -45,7 +45,7 @@ def test_matrices_are_those_of_float64(shape: tuple[int, int, int]) -> None:
         assert np.linalg.norm(ours - truth) < 1e-5 * np.linalg.norm(truth)
 
 
-@pytest.mark.parametrize("method", ["newton", "newton_cg"])
+@pytest.mark.parametrize("method", ["newton", pytest.param("newton_cg", marks=pytest.mark.slow)])
 def test_many_examples_take_few_steps(method: str) -> None:
     single, double = (fit(*drawn(20_000, 4, 6, dtype)[:3], method=method) for dtype in (jnp.float32, jnp.float64))
     assert single.reason in {Reason.CONVERGED, Reason.FLOAT_FLOOR}

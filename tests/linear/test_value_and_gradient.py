@@ -33,7 +33,11 @@ EPS = float(np.finfo(np.float32).eps)
 both_modes = pytest.mark.parametrize("mode", ["reverse", "any"])
 
 
-@pytest.mark.parametrize(("name", "targets"), [(n, LABELS) for n in OPTIONS] + [(n, TARGETS) for n in ("plain", "all")])
+@pytest.mark.parametrize(
+    ("name", "targets"),
+    [pytest.param(n, LABELS, id=n, marks=[pytest.mark.slow] * (n not in {"plain", "all"})) for n in OPTIONS]
+    + [pytest.param(n, TARGETS, id=f"{n}, distribution") for n in ("plain", "all")],
+)
 def test_options(name: str, targets: jax.Array) -> None:
     want = wanted(targets, OPTIONS[name])
     for mode in ("reverse", "any"):
@@ -45,6 +49,7 @@ def test_options(name: str, targets: jax.Array) -> None:
         assert_close(fused, want, mode)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "targets"), [(1, LABELS), (V - 1, TARGETS), (V, LABELS), (V + 1, TARGETS)], ids=["1", "V-1", "V", "V+1"]
 )

@@ -47,7 +47,7 @@ def test_wrong_gradients_are_caught_and_named(name: str) -> None:
         assert report.worst.index == case.index
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", [jnp.float32, pytest.param(jnp.bfloat16, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_gradients_are_not_called_wrong(name: str, dtype: type) -> None:
     f, args = CASES[name](np.random.default_rng(1), dtype)
