@@ -122,8 +122,10 @@ def attach_probs(x: jax.Array, probs: jax.Array, classes: Classes) -> jax.Array:
 @attach_probs.defjvp
 def _attach_probs_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     probs = attach_probs(*primals, classes)
-    u = probs * tangents[0]  # not p (t - sum p t), which XLA's CPU backend makes one slow kernel of, and a wrong one
-    return probs, u - probs * classes.sum(u)
+    # Neither p (t - sum p t) nor that as its transpose, nor the sum negated elsewhere: XLA's CPU backend makes one slow
+    # kernel of it, and in one release a wrong one.
+    t = tangents[0]
+    return probs, probs * t + probs * -classes.sum(probs * t)
 
 
 def surprise(

@@ -134,3 +134,10 @@ def test_tangents_side_by_side_are_those_one_by_one() -> None:
 
     for side_by_side, one_by_one in zip(*both(x, tangents), strict=True):
         np.testing.assert_allclose(side_by_side, one_by_one, rtol=1e-4, atol=1e-5)
+
+    @jax.jit
+    def products(x: jax.Array, tangents: jax.Array) -> tuple[jax.Array, jax.Array]:
+        pull = jax.vjp(jax.grad(lambda x: jaxinfo.logsumexp(x).sum()), x)[1]
+        return jax.vmap(lambda t: pull(t)[0])(tangents), jax.lax.map(lambda t: pull(t)[0], tangents)
+
+    np.testing.assert_allclose(*products(x, tangents), rtol=1e-4, atol=1e-5)
