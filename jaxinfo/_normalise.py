@@ -122,8 +122,8 @@ def attach_probs(x: jax.Array, probs: jax.Array, classes: Classes) -> jax.Array:
 @attach_probs.defjvp
 def _attach_probs_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     probs = attach_probs(*primals, classes)
-    # Neither p (t - sum p t) nor that as its transpose, nor the sum negated elsewhere: XLA's CPU backend makes one slow
-    # kernel of it, and in one release a wrong one.
+    # Neither p (t - sum p t) nor a form whose transpose is that: XLA's CPU backend makes one slow kernel of it, and
+    # jaxlib 0.10.2 a wrong one. Of the forms that differ in where the sum is negated this one escapes both ways.
     t = tangents[0]
     return probs, probs * t + probs * -classes.sum(probs * t)
 

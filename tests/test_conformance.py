@@ -36,7 +36,6 @@ def stored() -> Any:
     return json.loads((BENCHMARKS / "results" / "conformance.json").read_text())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.section}: {c.name}")
 def test_ours_is_right(case: Any, libraries: Any) -> None:
     """Where it is not, the failure names the installed peers that are."""
