@@ -1,0 +1,147 @@
+"""Options of softmax_cross_entropy against its formula in 40 digits, alone and together, in every mode and sharded."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
+
+from jaxinfo import softmax_cross_entropy
+
+RANDOM = np.random.default_rng(7)
+mp = mpmath.MPContext()
+mp.dps = 40
+V = 4
+LOGITS = np.asarray([[0.3, -1.2, 2.0, 0.1], [9.0, -8.0, 0.5, 8.5], [1.0, -np.inf, 0.0, 25.0]])
+LABELS = np.asarray([2, 1, 0])
+TARGETS = np.asarray([[0.1, 0.4, 0.5, 0.0], [0.0, 0.5, 0.0, 0.5], [0.7, 0.0, 0.3, 0.0]])
+WHERE = np.asarray([[True, True, True, False], [True, True, True, True], [True, True, True, True]])
+WEIGHTS = np.asarray([0.5, 2.0, 0.0, 3.0])
+ALONE: dict[str, dict[str, Any]] = {
+    "class_weights": {"class_weights": WEIGHTS},
+    "label_smoothing": {"label_smoothing": 0.2},
+    "z_loss": {"z_loss": 0.05},
+    "soft_cap": {"soft_cap": 5.0},
+    "temperature": {"temperature": 0.7},
+}
+OPTIONS = ALONE | {"all": {k: v for options in ALONE.values() for k, v in options.items()}}
+LEARNED = ("label_smoothing", "z_loss", "soft_cap", "temperature")
+every_option = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "all")) for name in OPTIONS]
+)
+
+
+def formula(
+    x: list[Any], target: np.ndarray, where: np.ndarray, class_weights: Any = None, **options: Any
+) -> mpmath.mpf:
+    """Return the loss of a row as the documentation defines it, class by class."""
+    smoothing, z_loss = options.get("label_smoothing", 0), options.get("z_loss", 0)
+    cap, temperature = options.get("soft_cap"), options.get("temperature", 1)
+    inside = [j for j in range(V) if where[j] and x[j] > -mp.inf]
+    y = [v / temperature for v in x]
+    y = y if cap is None else [cap * mp.tanh(v / cap) for v in y]
+    log_z = mp.log(mp.fsum(mp.exp(y[j]) for j in inside))
+    weights = [1.0] * V if class_weights is None else class_weights
+    mass = [weights[j] * ((1 - smoothing) * mp.mpf(target[j]) + smoothing / len(inside)) for j in inside]
+    return mp.fsum(m * (log_z - y[j]) for m, j in zip(mass, inside, strict=True)) + z_loss * log_z**2
+
+
+def slopes(f: Callable[[list[Any]], Any], x: list[Any]) -> tuple[list[Any], list[list[Any]]]:
+    """Return gradient and Hessian of `f` by differences with half of the digits, 0 along what is not finite."""
+
+    def moved(*steps: tuple[int, Any]) -> Any:
+        there = list(x)
+        for at, step in steps:
+            there[at] += step
+        return f(there)
+
+    h, finite = mp.mpf(10) ** -12, [mp.isfinite(v) for v in x]
+    gradient = [(moved((i, h)) - moved((i, -h))) / (2 * h) if finite[i] else 0 for i in range(len(x))]
+    pairs = [
+        [
+            sum(s * t * moved((i, s * h), (j, t * h)) for s in (1, -1) for t in (1, -1)) / (4 * h * h)
+            if finite[i] and finite[j]
+            else 0
+            for j in range(len(x))
+        ]
+        for i in range(len(x))
+    ]
+    return gradient, pairs
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["", "where"])
+@pytest.mark.parametrize("kind", ["labels", "distribution"])
+@every_option
+def test_value_and_derivatives_in_four_modes(name: str, kind: str, masked: bool) -> None:
+    options = OPTIONS[name]
+    numbers = {k: jnp.asarray(options[k]) for k in LEARNED if k in options}
+    fixed = {k: jnp.asarray(v) for k, v in options.items() if k not in LEARNED}
+    where = WHERE if masked else np.ones_like(WHERE)
+
+    def loss(x: jax.Array, given: dict[str, jax.Array], target: jax.Array, inside: jax.Array) -> jax.Array:
+        mask = {"where": inside} if masked else {}
+        return softmax_cross_entropy(x, target, **given, **fixed, **mask)
+
+    def modes(*args: Any) -> tuple[Any, ...]:
+        first, second = jax.grad(loss, (0, 1)), jax.jacfwd(loss, (0, 1))
+        hessians = jax.jacfwd(jax.grad(loss)), jax.jacrev(jax.jacfwd(loss))
+        return loss(*args), first(*args), second(*args), [h(*args) for h in hessians]
+
+    targets = LABELS if kind == "labels" else TARGETS
+    each = jax.jit(jax.vmap(modes, (0, None, 0, 0)))
+    value, reverse, forward, hessians = each(*map(jnp.asarray, (LOGITS,)), numbers, targets, where)
+    for n, x in enumerate(LOGITS):
+        target = np.eye(V)[LABELS[n]] if kind == "labels" else TARGETS[n]
+        names = list(numbers)
+
+        def of(point: list[Any], target: Any = target, n: int = n, names: list[str] = names) -> Any:
+            mine = options | dict(zip(names, point[V:], strict=True))
+            return formula(point[:V], target, where[n], **mine)
+
+        point = [mp.mpf(float(v)) for v in x] + [mp.mpf(float(options[k])) for k in names]
+        gradient, bend = slopes(of, point)
+        close = partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-13, err_msg=f"row {n}")
+        close(value[n], float(of(point)))
+        for to_x, to_numbers in (reverse, forward):
+            close([*to_x[n], *(to_numbers[k][n] for k in names)], [float(g) for g in gradient])
+        for hessian in hessians:
+            close(hessian[n], [[float(b) for b in line[:V]] for line in bend[:V]], atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", ["labels", "distribution"])
+@every_option
+def test_classes_sharded_under_shard_map_are_whole(name: str, kind: str) -> None:
+    """Labels are global, smoothing is over all classes; all slopes are those of one device."""
+    mesh = jax.make_mesh((8,), ("classes",), axis_types=(AxisType.Auto,))
+    x = jnp.asarray(3 * RANDOM.standard_normal((5, 24))).at[0, 3].set(-jnp.inf)
+    targets = jnp.asarray([0, 23, 7, 12, 24]) if kind == "labels" else jnp.asarray(RANDOM.dirichlet(np.ones(24), 5))
+    targets = targets if kind == "labels" else targets.at[0, 3].set(0.0)
+    mask = jnp.asarray(RANDOM.random((5, 24)) < 0.9).at[jnp.arange(5), jnp.asarray([0, 23, 7, 12, 1])].set(True)
+    mask = mask if kind == "labels" else jnp.ones_like(mask)
+    options = {k: jnp.asarray(v) for k, v in OPTIONS[name].items()}
+    if "class_weights" in options:
+        options["class_weights"] = jnp.asarray(RANDOM.gamma(1.0, 1.0, 24))
+    spread = P(None, "classes")
+    of_options = {k: P("classes") if k == "class_weights" else P() for k in options}
+    of_targets = P() if kind == "labels" else spread
+
+    def local(x: jax.Array, given: dict, targets: jax.Array, mask: jax.Array) -> jax.Array:
+        return softmax_cross_entropy(x, targets, where=mask, axis_name="classes", **given)
+
+    sharded = jax.shard_map(local, mesh=mesh, in_specs=(spread, of_options, of_targets, spread), out_specs=P())
+    whole = lambda x, given, targets, mask: softmax_cross_entropy(x, targets, where=mask, **given)  # noqa: E731
+
+    def both(f: Callable[..., jax.Array]) -> Any:
+        weighted = lambda *args: f(*args)[:4] @ jnp.asarray([1.0, -2.0, 0.5, 3.0])  # noqa: E731
+        return jax.jit(lambda *args: (f(*args), jax.grad(weighted, (0, 1))(*args)))(x, options, targets, mask)
+
+    got, want = both(sharded), both(whole)
+    assert bool(jnp.isnan(want[0][4])) == (kind == "labels")  # the label 24 does not exist
+    for ours, theirs in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14)
