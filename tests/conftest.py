@@ -12,6 +12,7 @@ import jax
 import jaxtyping
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -40,9 +41,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.runtest = jax_defaults()(np.printoptions(precision=7)(item.runtest))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _share_compiled_programs(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> None:
+    """Compile a program once for all workers and modules of a run: compiling is most of what the tests do."""
+    base = tmp_path_factory.getbasetemp()
+    run = base.parent if hasattr(request.config, "workerinput") else base  # a worker has a folder of its own in it
+    jax.config.update("jax_compilation_cache_dir", str(run / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    compilation_cache.reset_cache()  # whether there is a cache is asked once, which collecting the tests has done
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _forget_compiled_programs() -> Iterator[None]:
-    """Keep the memory of a long run flat: no module reuses what another compiled."""
+    """Keep the memory of a long run flat: no module holds on to what another compiled."""
     yield
     jax.clear_caches()
 
