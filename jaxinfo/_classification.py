@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float, Integer
 from jaxinfo import _checks
 from jaxinfo._cross_entropy import acts, distribution_terms, label_terms, weighted_surprise
 from jaxinfo._normalise import include, normalise, prepare, settle
-from jaxinfo._transform import transform
+from jaxinfo._transform import cool, transform
 
 
 def softmax_cross_entropy(
@@ -86,7 +86,7 @@ def softmax_cross_entropy(
     )
     penalty = _checks.as_option(z_loss, "z_loss", x.dtype, low=0, wanted="a non-negative number")
     x, counted = include(x, where, classes)
-    x = transform(x, temperature, soft_cap)
+    x, lower = cool(x, temperature, classes) if soft_cap is None else (transform(x, temperature, soft_cap), 0.0)
     if is_labels:
         labels = classes.labels(targets, x)
         labels = labels if counted is None else jnp.where(counted, labels, 0)
@@ -97,7 +97,7 @@ def softmax_cross_entropy(
         log_sum = normalise(x, classes)
         terms = distribution_terms(x, targets, weights, smoothing, classes)
     if acts(penalty):
-        terms = terms._replace(z_loss=jnp.asarray(penalty, x.dtype))
+        terms = terms._replace(z_loss=jnp.asarray(penalty, x.dtype), lower=jnp.asarray(lower, x.dtype))
     return settle(weighted_surprise(x, log_sum, terms, classes), counted, classes)
 
 

@@ -26,6 +26,7 @@ class Terms(NamedTuple):
         mass: multiplies -log p of each class.
         spread: the same mass for each finite class, their sum given.
         z_loss: multiplies the squared log-normaliser.
+        lower: by how much the logits are lower than those whose log-normaliser is squared; there if `z_loss` is.
     """
 
     labels: jax.Array | None = None
@@ -33,6 +34,7 @@ class Terms(NamedTuple):
     mass: jax.Array | None = None
     spread: jax.Array | None = None
     z_loss: jax.Array | None = None
+    lower: jax.Array | None = None
 
 
 def acts(option: ArrayLike) -> bool:
@@ -79,8 +81,8 @@ def weighted_surprise(x: jax.Array, log_sum: LogSum, terms: Terms, classes: Clas
         loss = loss + mass_loss(terms.mass, x, log_sum, classes, False)
     if terms.spread is not None:
         loss = loss + mass_loss(terms.spread, x, log_sum, classes, True)
-    if terms.z_loss is not None:
-        loss = loss + terms.z_loss * log_sum.total() ** 2
+    if terms.z_loss is not None and terms.lower is not None:
+        loss = loss + terms.z_loss * (log_sum.total() + terms.lower) ** 2
     return loss
 
 
@@ -91,19 +93,12 @@ def _weighted_surprise_jvp(classes: Classes, primals: tuple, tangents: tuple) ->
     out = weighted_surprise(*primals, classes)
     p, loss = _probs_and_loss(x, log_sum, terms.labels, classes)
     rates, slope, at_label = [jnp.zeros_like(out)], jnp.zeros((), x.dtype), jnp.zeros((), x.dtype)
-    if terms.z_loss is not None:
-        log_z_x = attach_logsumexp(x, log_sum.total(), jax.lax.stop_gradient(p), classes)
-        slope = 2 * terms.z_loss * log_z_x
-        if _moves(t_terms.z_loss):
-            rates.append(_along(log_z_x**2, t_terms.z_loss))
     if terms.labels is not None:
         weight = 1 if terms.label_weight is None else terms.label_weight
         # p_y - 1 = expm1(log p_y), so that a confident row keeps its digits
-        at_label = slope * jnp.exp(-loss) + weight * jnp.expm1(-loss)
-        slope = slope + weight
+        slope, at_label = weight * p, weight * jnp.expm1(-loss)
         if _moves(t_terms.label_weight):
             rates.append(_along(_unless_silent(terms.label_weight, loss), t_terms.label_weight))
-    slope = slope * p
     if terms.mass is not None:
         of_mass = mass_slope(x, terms.mass, log_sum, classes, False)
         slope, at_label = slope + of_mass, at_label + _at(terms.labels, of_mass, classes)
@@ -118,6 +113,15 @@ def _weighted_surprise_jvp(classes: Classes, primals: tuple, tangents: tuple) ->
         if _moves(t_terms.spread):
             even = weighted_surprise(x, log_sum, Terms(spread=jnp.ones_like(terms.spread)), classes)
             rates.append(_along(even, t_terms.spread))
+    if terms.z_loss is not None and terms.lower is not None:
+        log_z = terms.lower + attach_logsumexp(x, log_sum.total(), jax.lax.stop_gradient(p), classes)
+        rate, unit = _in_units(2 * terms.z_loss * log_z)
+        slope, at_label = slope / unit + rate * p, at_label / unit + rate * jnp.exp(-loss)
+        if _moves(t_terms.z_loss):
+            rates.append(_along(log_z**2, t_terms.z_loss))
+        if _moves(t_terms.lower):
+            rates.append(_along(2 * terms.z_loss * log_z, t_terms.lower))
+        t_x = t_x * unit if _moves(t_x) else t_x
     if _moves(t_x):
         rates.append(_directional(slope, at_label, t_x, terms.labels, classes))
     return out, sum(rates[1:], rates[0])
@@ -185,6 +189,17 @@ def _along(slope: jax.Array, tangent: jax.Array) -> jax.Array:
     infinite = slope == jnp.inf
     largest = jnp.asarray(jnp.finfo(slope.dtype).max, slope.dtype)
     return tangent * jnp.where(infinite, largest, slope) * jnp.where(infinite, largest, 1)
+
+
+def _in_units(rate: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the rate and its unit, 1: a rate of +inf is the largest number in a unit so large that both make +inf.
+
+    Divided by the unit, what is added to it keeps its digits, and no product with a 0 is nan on the way.
+    """
+    infinite = jax.lax.stop_gradient(rate) == jnp.inf
+    largest = jnp.finfo(rate.dtype).max
+    root = 2.0 ** (jnp.finfo(rate.dtype).maxexp // 2)
+    return jnp.where(infinite, largest, rate), jnp.where(infinite, root, 1).astype(rate.dtype)
 
 
 def _unless_silent(weight: jax.Array | None, loss: jax.Array) -> jax.Array:

@@ -1,26 +1,50 @@
 """What happens to logits before they are normalised: temperature, then soft cap."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxinfo import _checks
+from jaxinfo._classes import Classes
+
+# tanh of more than this is 1, and its slope 0, in float64 as well.
+SATURATED = 64
+LEAST = math.ulp(0.0)
 
 
 def transform(x: jax.Array, temperature: ArrayLike, soft_cap: ArrayLike | None) -> jax.Array:
     """Return cap tanh(x / temperature / cap); both options are left out of the graph where they do nothing.
 
     A -inf stays -inf, with derivative 0 to the options: a masked class is not revived by the cap, and
-    -inf / temperature has no derivative to learn from.
+    -inf / temperature has no derivative to learn from. A +inf becomes the cap.
     """
-    temperature = _checks.as_option(temperature, "temperature", x.dtype, low=0, wanted="a positive number")
+    temperature = _as_temperature(temperature, x)
     if isinstance(temperature, jax.Array) or temperature != 1:
         finite = jnp.isfinite(x)
         x = jnp.where(finite, jnp.where(finite, x, 0) / temperature, x / jax.lax.stop_gradient(temperature))
         x = jax.lax.optimization_barrier(x)  # as in `pin`
     if soft_cap is None:
         return x
-    cap = _checks.as_option(soft_cap, "soft_cap", x.dtype, low=0, wanted="a positive number or None")
-    finite = jnp.isfinite(x)
-    capped = cap * jnp.tanh(jnp.where(finite, x, 0) / cap)
-    return jax.lax.optimization_barrier(jnp.where(finite, capped, jnp.where(x == jnp.inf, cap, x)))
+    cap = _checks.as_option(soft_cap, "soft_cap", x.dtype, low=LEAST, wanted="a positive number or None")
+    there, reach = x > -jnp.inf, SATURATED * jnp.asarray(cap, x.dtype)
+    capped = cap * jnp.tanh(jnp.clip(jnp.where(there, x, 0), -reach, reach) / cap)
+    return jax.lax.optimization_barrier(jnp.where(there, capped, x))
+
+
+def cool(x: jax.Array, temperature: ArrayLike, classes: Classes) -> tuple[jax.Array, ArrayLike]:
+    """Return (x - m) / temperature, m the largest of each row, and m / temperature, by which all are lower.
+
+    Divided as they come, logits with a common offset would lose its digits, and those near the largest number be lost.
+    """
+    temperature = _as_temperature(temperature, x)
+    if not isinstance(temperature, jax.Array) and temperature == 1:
+        return x, 0.0
+    m = classes.max(jax.lax.stop_gradient(x))
+    m = jnp.where(jnp.isfinite(m), m, 0)
+    return transform(x - m, temperature, None), m / temperature
+
+
+def _as_temperature(temperature: ArrayLike, x: jax.Array) -> ArrayLike:
+    return _checks.as_option(temperature, "temperature", x.dtype, low=LEAST, wanted="a positive number")

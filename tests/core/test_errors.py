@@ -1,5 +1,6 @@
 """Errors at trace time: the type, the argument in backticks, what was wanted and what came, in one sentence."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -54,6 +55,32 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], list[str]]] = {
     "where (5,)": (lambda: jaxinfo.softmax(X, where=jnp.ones(5, bool)), ValueError, shape("where", "(32, 10)", "(5,)")),
     "where too many axes": (
         lambda: kl(X, X, where=jnp.ones((1, 32, 10), bool)), ValueError, shape("where", "(32, 10)", "(1, 32, 10)")),
+    "class_weights (9,)": (
+        lambda: sce(X, Y, class_weights=X[0, :9]), ValueError, shape("class_weights", "(10,)", "(9,)")),
+    "class_weights of each row": (
+        lambda: sce(X, Y, class_weights=X), ValueError, shape("class_weights", "(10,)", "(32, 10)")),
+    "class_weights int": (
+        lambda: sce(X, Y, class_weights=Y[:10]), TypeError, shape("class_weights", "floating", "int32")),
+    "label_smoothing 1.5": (
+        lambda: sce(X, Y, label_smoothing=1.5), ValueError, shape("label_smoothing", "in [0, 1]", "got 1.5")),
+    "label_smoothing -0.1": (
+        lambda: sce(X, Y, label_smoothing=-0.1), ValueError, shape("label_smoothing", "in [0, 1]", "got -0.1")),
+    "label_smoothing nan": (
+        lambda: sce(X, Y, label_smoothing=math.nan), ValueError, shape("label_smoothing", "in [0, 1]", "got nan")),
+    "label_smoothing None": (
+        lambda: sce(X, Y, label_smoothing=None), TypeError, shape("label_smoothing", "in [0, 1]", "got None")),
+    "label_smoothing of each row": (
+        lambda: sce(X, Y, label_smoothing=X[:, 0]), ValueError, shape("label_smoothing", "scalar", "(32,)")),
+    "z_loss -1": (lambda: sce(X, Y, z_loss=-1.0), ValueError, shape("z_loss", "non-negative", "got -1.0")),
+    "z_loss True": (lambda: sce(X, Y, z_loss=True), TypeError, shape("z_loss", "non-negative", "got True")),
+    "z_loss int array": (lambda: sce(X, Y, z_loss=Y[0]), TypeError, shape("z_loss", "floating", "int32")),
+    "temperature 0": (lambda: sce(X, Y, temperature=0.0), ValueError, shape("temperature", "positive", "got 0.0")),
+    "temperature inf": (
+        lambda: sce(X, Y, temperature=math.inf), ValueError, shape("temperature", "positive", "got inf")),
+    "temperature string": (lambda: sce(X, Y, temperature="2"), TypeError, shape("temperature", "positive", "got '2'")),
+    "soft_cap 0": (lambda: sce(X, Y, soft_cap=0), ValueError, shape("soft_cap", "positive", "got 0")),
+    "soft_cap -30": (lambda: sce(X, Y, soft_cap=-30.0), ValueError, shape("soft_cap", "positive", "got -30.0")),
+    "soft_cap inf": (lambda: sce(X, Y, soft_cap=math.inf), ValueError, shape("soft_cap", "positive", "got inf")),
     "nll log_probs int": (lambda: nll(INTEGERS, Y), TypeError, shape("log_probs", "floating", "int32")),
     "nll labels float": (lambda: nll(X, Y.astype(jnp.float32)), TypeError, shape("labels", "integer", "float32")),
     "nll labels bool": (lambda: nll(X, Y == 0), TypeError, shape("labels", "integer", "bool")),

@@ -112,6 +112,26 @@ def test_value_and_derivatives_in_four_modes(name: str, kind: str, masked: bool)
             close(hessian[n], [[float(b) for b in line[:V]] for line in bend[:V]], atol=1e-11)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e6])
+def test_a_common_offset_costs_no_digit_under_a_temperature(offset: float) -> None:
+    """The bounds of the contract in float32, where logits of 1e6 divided by a temperature would be off by 0.06."""
+    eps = float(jnp.finfo("float32").eps)
+    x = np.asarray(offset + 5 * RANDOM.standard_normal((50, V)), "float32")
+    options = {"temperature": 0.7, "z_loss": 1e-3 if offset < 1e6 else 0.0}
+    labels, given = np.arange(50) % V, {k: jnp.float32(v) for k, v in options.items()}
+    losses = softmax_cross_entropy(jnp.asarray(x), jnp.asarray(labels), **given)
+    for n, (row, label) in enumerate(zip(x, labels, strict=True)):
+        exact = {k: mp.mpf(float(v)) for k, v in given.items()}
+        want = formula([mp.mpf(float(v)) for v in row], np.eye(V)[label], np.ones(V, bool), **exact)
+        bound = 8 + abs(float(mp.log(want)))
+        assert abs(float(losses[n]) - float(want)) <= bound * eps * float(want), f"row {n}: {losses[n]}, not {want}"
+
+
+def test_a_temperature_that_takes_logits_beyond_the_largest_number_leaves_their_tie() -> None:
+    loss = softmax_cross_entropy(jnp.asarray([3e38, -3e38, 3e38, 0.0], "float32"), jnp.asarray(0), temperature=0.7)
+    assert float(loss) == pytest.approx(np.log(2), rel=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["labels", "distribution"])
 @every_option
 def test_classes_sharded_under_shard_map_are_whole(name: str, kind: str) -> None:
