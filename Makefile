@@ -5,11 +5,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := check
-.PHONY: install format lint types test notebooks docs package readme bench check
+.PHONY: install format lint types test notebooks docs package readme readme-fit readme-test bench check
 
 PYTHON ?= python3
 BIN := .venv/bin
-STEPS := lint types test notebooks docs package readme
+ONE_CORE_EACH := lint types docs package readme-fit
+ALL_CORES := test notebooks readme-test
 
 install: .venv/installed
 
@@ -43,8 +44,13 @@ docs: install
 package: install
 	$(BIN)/python .ci/package.py
 
-readme:
-	.ci/readme
+readme: readme-fit readme-test
+
+readme-fit:
+	.ci/readme fit
+
+readme-test:
+	.ci/readme test
 
 # Hours. What is done is kept: `make bench` goes on where it was stopped; FRESH=--fresh measures all again.
 bench: install
@@ -58,7 +64,10 @@ bench: install
 	$(BIN)/python benchmarks/readme_figures.py
 
 check: install
-	@for step in $(STEPS); do \
+	@echo; echo '== $(ONE_CORE_EACH), two at a time'; start=$$SECONDS; \
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(ONE_CORE_EACH); \
+	echo "== they took $$((SECONDS - start)) s"; \
+	for step in $(ALL_CORES); do \
 	  echo; echo "== $$step"; start=$$SECONDS; \
 	  $(MAKE) --no-print-directory $$step; \
 	  echo "== $$step took $$((SECONDS - start)) s"; \
