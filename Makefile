@@ -55,6 +55,7 @@ readme-test:
 # Hours. What is done is kept: `make bench` goes on where it was stopped; FRESH=--fresh measures all again.
 bench: install
 	for table in cross_entropy losses linear fit; do $(BIN)/python benchmarks/bench_$$table.py --keep $(FRESH); done
+	$(BIN)/python benchmarks/_linear_compiled.py
 	$(BIN)/python benchmarks/_linear_pod.py
 	$(BIN)/python benchmarks/conformance.py --json benchmarks/results/conformance.json --markdown docs/truth_table.md
 	$(BIN)/python benchmarks/accuracy.py --json benchmarks/results/accuracy.json --markdown docs/accuracy.md \

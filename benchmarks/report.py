@@ -231,11 +231,12 @@ def pages() -> dict[Path, str]:
     """Return the text of every page that is written from results."""
     from bench_fit import page as fit_page  # sets float64 on
 
-    pod = RESULTS / "linear_pod.json"
+    pod, compiled = (RESULTS / f"linear_{name}.json" for name in ("pod", "compiled"))
     of_pod = json.loads(pod.read_text()) if pod.exists() else None
+    of_compilers = json.loads(compiled.read_text()) if compiled.exists() else {}
     return {
         HERE / "README.md": render(load()),
-        DOCS / "linear_benchmarks.md": _linear_table.page(all_results("linear"), of_pod),
+        DOCS / "linear_benchmarks.md": _linear_table.page(all_results("linear"), of_compilers, of_pod),
         DOCS / "fit_benchmarks.md": fit_page(all_results("fit")),
     }
 
