@@ -1,7 +1,7 @@
 """Memory of the loss as the compilers of devices that are not here plan it: `python benchmarks/_linear_compiled.py`.
 
-Needs the extra `tpu` for the TPU and `cuda` (4 GB, Python 3.12 or later) for the H100; what an environment lacks is left
-as it was in results/linear_compiled.json, so that each may be run in its own.
+Needs the extra `tpu` for the TPU and `cuda` (4 GB, Python 3.12 or later) for the H100; what an environment lacks is
+left as it was in results/linear_compiled.json, so that each may be run in its own.
 """
 
 import itertools
