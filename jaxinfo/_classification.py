@@ -37,9 +37,9 @@ def softmax_cross_entropy(
             with nothing included has loss 0 and gradient 0, whatever it holds.
         class_weights: multiplies the term of each class, shape [V] ([V / shards] with `axis_name`).
         label_smoothing: a in [0, 1]: targets become (1 - a) t + a / K over the K included finite classes.
-        z_loss: adds z_loss * logsumexp(logits)**2.
-        soft_cap: replaces logits by cap * tanh(logits / cap), before the mask; -inf stays.
-        temperature: divides the logits, before the cap.
+        z_loss: adds z_loss * logsumexp(logits)**2; a logit of +inf makes it +inf, and its own slope.
+        soft_cap: replaces logits by cap * tanh(logits / cap), before the mask; -inf stays, +inf becomes the cap.
+        temperature: divides the logits, before the cap; what they have in common costs no digit.
         axis_name: inside `shard_map`, the mesh axis that the class axis is sharded over; labels are global
             and so is the result.
 
