@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jaxinfo.linear._arguments import Problem
 from jaxinfo.linear._rows import Inputs
 
-_ROOM = 64 * 2**20  # bytes that "auto" lets the strategy by tokens take beside the gradients
+_ROOM, _MOST = 64 * 2**20, 256 * 2**20  # bytes that "auto" lets the strategy by tokens take beside the gradients
 _SHARE = {False: 0.1, True: 0.2}  # of what dense takes, the most that it may; more with half precisions
-_LOGITS = 2**23  # in a block, where that leaves enough classes
-_TOKENS = 256  # tokens in a block
+_LOGITS = 2**23  # in a block, where that leaves enough classes; a few tens of MiB, what a cache holds
+_FEW, _MANY = 256, 512  # tokens in a block
 
 
 class Way(NamedTuple):
@@ -44,12 +44,18 @@ def choose(
             'strategy="token" must come with `reduction` "sum" or "mean", differentiation="reverse" and no '
             f"`axis_name`, got {reduction!r}, {differentiation!r} and {problem.axis_name!r}."
         )
-    rows = min(max(tokens, 1), _TOKENS)
     narrow = inputs.head.kernel.dtype != problem.dtype
-    extra = (rows * classes + (features * classes if narrow else 0)) * wide
     share = _SHARE[narrow] * 2 * tokens * classes * wide  # dense holds the logits and their gradient
-    lean = tokens > rows and extra <= min(max(_ROOM, share), 4 * _ROOM)
-    kind = "token" if strategy == "token" or (strategy == "auto" and possible and lean) else "vocabulary"
+
+    def lean(rows: int, room: float) -> bool:
+        extra = (rows * classes + (features * classes if narrow else 0)) * wide
+        return tokens > rows and extra <= min(room, _MOST)
+
+    many = lean(_MANY, 0.8 * share)
+    rows = _MANY if many else min(max(tokens, 1), _FEW)
+    # fewer tokens whose logits outgrow the cache are slower than making each block of logits twice
+    few = lean(rows, max(_ROOM, share)) and rows * classes <= _LOGITS
+    kind = "token" if strategy == "token" or (strategy == "auto" and possible and (many or few)) else "vocabulary"
     return Way(kind, columns, rows)
 
 
