@@ -30,6 +30,10 @@ class Rule:
 
     loops = _LOOPS
 
+    def enters(self, eqn: jex.JaxprEqn) -> bool:
+        """Whether `eqn` is a loop whose body is rewritten."""
+        return eqn.primitive.name in self.loops
+
     def touches(self, operands: list[Any]) -> bool:
         """Whether a loop over `operands` is to be rewritten at all."""
         del operands
@@ -122,6 +126,32 @@ def stops_by_values(closed: Any) -> bool:
     return found(closed.jaxpr)
 
 
+def counts(eqn: jex.JaxprEqn) -> bool:
+    """Whether a `while` makes the same steps whatever the floats: what it tests comes from integers alone."""
+    test, body = eqn.params["cond_jaxpr"].jaxpr, eqn.params["body_jaxpr"].jaxpr
+    known, fixed = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
+    carried = _sources(test, test.outvars)
+    seen: set[int] = set()
+    while carried:
+        if any(is_float(v.aval.dtype) for v in carried):
+            return False
+        places = {test.invars.index(v) - known for v in carried if v in test.invars}
+        places |= {body.invars.index(v) - fixed for v in carried if v in body.invars}
+        new = {place for place in places if place >= 0} - seen
+        seen |= new
+        carried = _sources(body, [body.outvars[place] for place in new])
+    return True
+
+
+def _sources(jaxpr: Any, wanted: Sequence[Any]) -> set[Any]:
+    """Return the arguments of a program that `wanted` are computed from."""
+    needed = {v for v in wanted if not isinstance(v, jex.Literal)}
+    for eqn in reversed(jaxpr.eqns):
+        if needed.intersection(eqn.outvars):
+            needed |= {v for v in eqn.invars if not isinstance(v, jex.Literal)}
+    return needed.intersection(jaxpr.invars)
+
+
 def count_operations(closed: Any) -> int:
     """Return the number of operations in a program, those of its inner programs included."""
 
@@ -151,7 +181,7 @@ def bind(eqn: jex.JaxprEqn, operands: list[Any], params: dict[str, Any]) -> list
 
 def _results(eqn: jex.JaxprEqn, operands: list[Any], rule: Rule) -> list[Any]:
     name = eqn.primitive.name
-    if name in rule.loops and rule.touches(operands):
+    if rule.enters(eqn) and rule.touches(operands):
         return _loop(eqn, operands, rule)
     if name in _LOOPS or name in OPAQUE or name in _WHOLE:
         return rule.apply(eqn, operands)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinfo.verify._floats import bits, is_float
-from jaxinfo.verify._jaxprs import OPAQUE, Rule, bind, renewed
+from jaxinfo.verify._jaxprs import OPAQUE, Rule, bind, counts, renewed
 
 # Their results are exact, or a selection of what came in.
 _EXACT = frozenset(
@@ -79,11 +79,15 @@ class Widen(Rule):
 class Perturb(Rule):
     """Put a relative error of at most `eps` into every inexact result.
 
-    The number of steps of a `while` may depend on values converging, which they need not do under noise: its
-    results are perturbed, its body is not.
+    The number of steps of a `while` may depend on values converging, which they need not do under noise: unless it
+    only counts, its results are perturbed, its body is not.
     """
 
     loops = ("scan", "cond")
+
+    def enters(self, eqn: jex.JaxprEqn) -> bool:
+        """Whether `eqn` is a loop that makes the same steps under noise."""
+        return super().enters(eqn) or (eqn.primitive.name == "while" and counts(eqn))
 
     def __init__(self, eps: float) -> None:
         """Take the size of the errors."""
