@@ -90,3 +90,30 @@ def test_values_on_a_coarse_grid_are_noise() -> None:
 
     report = check_gradients(f, jnp.asarray([30.0, 1.0, 2.0], jnp.float32), order=1)
     assert report.verdict is not Verdict.WRONG, str(report)
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, Verdict.CORRECT), (1.0005, Verdict.WRONG)])
+def test_the_rounding_within_a_loop_that_counts(factor: float, verdict: Verdict) -> None:
+    """x + sin x runs into pi, where 1 + cos x keeps no digit in float32 and falls on a grid in float64."""
+
+    @jax.custom_jvp
+    def nearer(x: jax.Array) -> jax.Array:
+        return x + jnp.sin(x)
+
+    nearer.defjvp(lambda p, t: (nearer(*p), (1 + jnp.cos(p[0])) * t[0] * factor))
+
+    def f(x: jax.Array) -> jax.Array:
+        return jax.lax.while_loop(lambda c: c[0] < 5, lambda c: (c[0] + 1, nearer(c[1])), (0, x))[1]
+
+    x = jnp.asarray([-0.5947237, 0.6307835, 1.0393541, 1.0309217, 1.8178461], jnp.float32)
+    assert check_gradients(f, x, seed=16).verdict is verdict
+
+
+def test_a_loop_that_stops_by_values() -> None:
+    def root(x: jax.Array) -> jax.Array:
+        def step(c: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            return (c[0] + x / c[0]) / 2, jnp.max(jnp.abs(c[0] ** 2 - x)) > 1e-6
+
+        return jax.lax.while_loop(lambda c: c[1], step, (x, jnp.asarray(True)))[0]
+
+    assert check_gradients(root, jnp.asarray([2.0, 3.0], jnp.float32))
