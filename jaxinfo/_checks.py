@@ -7,7 +7,6 @@ can be switched off by their users, and an error about user input must not be.
 """
 
 import math
-import sys
 from collections.abc import Sequence
 
 import jax
@@ -154,7 +153,7 @@ def check_number(value: object, name: str, *, low: float = -math.inf, high: floa
 
 
 def as_option(
-    value: ArrayLike, name: str, dtype: jnp.dtype, *, low: float, wanted: str, high: float = sys.float_info.max
+    value: ArrayLike, name: str, dtype: jnp.dtype, *, low: float, wanted: str, high: float = math.inf
 ) -> ArrayLike:
     """Return a scalar option: a Python number checked against [low, high], or a scalar array in `dtype`.
 

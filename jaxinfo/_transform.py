@@ -1,6 +1,7 @@
 """What happens to logits before they are normalised: temperature, then soft cap."""
 
 import math
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jaxinfo._classes import Classes
 
 # tanh of more than this is 1, and its slope 0, in float64 as well.
 SATURATED = 64
-LEAST = math.ulp(0.0)
+LEAST, MOST = math.ulp(0.0), sys.float_info.max  # what is finite and above 0
 
 
 def transform(x: jax.Array, temperature: ArrayLike, soft_cap: ArrayLike | None) -> jax.Array:
@@ -27,7 +28,7 @@ def transform(x: jax.Array, temperature: ArrayLike, soft_cap: ArrayLike | None) 
         x = jax.lax.optimization_barrier(x)  # as in `pin`
     if soft_cap is None:
         return x
-    cap = _checks.as_option(soft_cap, "soft_cap", x.dtype, low=LEAST, wanted="a positive number or None")
+    cap = _checks.as_option(soft_cap, "soft_cap", x.dtype, low=LEAST, high=MOST, wanted="a positive number or None")
     there, reach = x > -jnp.inf, SATURATED * jnp.asarray(cap, x.dtype)
     capped = cap * jnp.tanh(jnp.clip(jnp.where(there, x, 0), -reach, reach) / cap)
     return jax.lax.optimization_barrier(jnp.where(there, capped, x))
@@ -47,4 +48,4 @@ def cool(x: jax.Array, temperature: ArrayLike, classes: Classes) -> tuple[jax.Ar
 
 
 def _as_temperature(temperature: ArrayLike, x: jax.Array) -> ArrayLike:
-    return _checks.as_option(temperature, "temperature", x.dtype, low=LEAST, wanted="a positive number")
+    return _checks.as_option(temperature, "temperature", x.dtype, low=LEAST, high=MOST, wanted="a positive number")
