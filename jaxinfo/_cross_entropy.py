@@ -192,14 +192,13 @@ def _along(slope: jax.Array, tangent: jax.Array) -> jax.Array:
 
 
 def _in_units(rate: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return the rate and its unit, 1: a rate of +inf is the largest number in a unit so large that both make +inf.
+    """Return the rate and its unit, 1: an infinite rate is the largest number in a unit so large that both make inf.
 
     Divided by the unit, what is added to it keeps its digits, and no product with a 0 is nan on the way.
     """
-    infinite = jax.lax.stop_gradient(rate) == jnp.inf
-    largest = jnp.finfo(rate.dtype).max
+    infinite, largest = jnp.isinf(rate), float(jnp.finfo(rate.dtype).max)
     root = 2.0 ** (jnp.finfo(rate.dtype).maxexp // 2)
-    return jnp.where(infinite, largest, rate), jnp.where(infinite, root, 1).astype(rate.dtype)
+    return jnp.where(infinite, jnp.sign(rate) * largest, rate), jnp.where(infinite, root, 1).astype(rate.dtype)
 
 
 def _unless_silent(weight: jax.Array | None, loss: jax.Array) -> jax.Array:

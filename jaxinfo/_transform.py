@@ -10,9 +10,8 @@ from jax.typing import ArrayLike
 from jaxinfo import _checks
 from jaxinfo._classes import Classes
 
-# tanh of more than this is 1, and its slope 0, in float64 as well.
-SATURATED = 64
-LEAST, MOST = math.ulp(0.0), sys.float_info.max  # what is finite and above 0
+_SATURATED = 64  # tanh of more than this is 1, and its slope 0, in float64 as well
+_LEAST, _MOST = math.ulp(0.0), sys.float_info.max  # what is finite and above 0
 
 
 def transform(x: jax.Array, temperature: ArrayLike, soft_cap: ArrayLike | None) -> jax.Array:
@@ -22,14 +21,11 @@ def transform(x: jax.Array, temperature: ArrayLike, soft_cap: ArrayLike | None) 
     -inf / temperature has no derivative to learn from. A +inf becomes the cap.
     """
     temperature = _as_temperature(temperature, x)
-    if isinstance(temperature, jax.Array) or temperature != 1:
-        finite = jnp.isfinite(x)
-        x = jnp.where(finite, jnp.where(finite, x, 0) / temperature, x / jax.lax.stop_gradient(temperature))
-        x = jax.lax.optimization_barrier(x)  # as in `pin`
+    x = _divided(x, temperature) if _acts(temperature) else x
     if soft_cap is None:
         return x
-    cap = _checks.as_option(soft_cap, "soft_cap", x.dtype, low=LEAST, high=MOST, wanted="a positive number or None")
-    there, reach = x > -jnp.inf, SATURATED * jnp.asarray(cap, x.dtype)
+    cap = _checks.as_option(soft_cap, "soft_cap", x.dtype, low=_LEAST, high=_MOST, wanted="a positive number or None")
+    there, reach = x > -jnp.inf, _SATURATED * jnp.asarray(cap, x.dtype)
     capped = cap * jnp.tanh(jnp.clip(jnp.where(there, x, 0), -reach, reach) / cap)
     return jax.lax.optimization_barrier(jnp.where(there, capped, x))
 
@@ -38,14 +34,25 @@ def cool(x: jax.Array, temperature: ArrayLike, classes: Classes) -> tuple[jax.Ar
     """Return (x - m) / temperature, m the largest of each row, and m / temperature, by which all are lower.
 
     Divided as they come, logits with a common offset would lose its digits, and those near the largest number be lost.
+    Differences are taken of halves: those of whole logits may be twice the largest number.
     """
     temperature = _as_temperature(temperature, x)
-    if not isinstance(temperature, jax.Array) and temperature == 1:
+    if not _acts(temperature):
         return x, 0.0
     m = classes.max(jax.lax.stop_gradient(x))
     m = jnp.where(jnp.isfinite(m), m, 0)
-    return transform(x - m, temperature, None), m / temperature
+    return _divided(x / 2 - m / 2, temperature / 2), m / temperature
 
 
 def _as_temperature(temperature: ArrayLike, x: jax.Array) -> ArrayLike:
-    return _checks.as_option(temperature, "temperature", x.dtype, low=LEAST, high=MOST, wanted="a positive number")
+    return _checks.as_option(temperature, "temperature", x.dtype, low=_LEAST, high=_MOST, wanted="a positive number")
+
+
+def _acts(temperature: ArrayLike) -> bool:
+    return isinstance(temperature, jax.Array) or temperature != 1
+
+
+def _divided(x: jax.Array, temperature: ArrayLike) -> jax.Array:
+    finite = jnp.isfinite(x)
+    x = jnp.where(finite, jnp.where(finite, x, 0) / temperature, x / jax.lax.stop_gradient(temperature))
+    return jax.lax.optimization_barrier(x)  # as in `pin`

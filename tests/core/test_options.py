@@ -132,6 +132,14 @@ def test_a_temperature_that_takes_logits_beyond_the_largest_number_leaves_their_
     assert float(loss) == pytest.approx(np.log(2), rel=1e-6)
 
 
+def test_a_temperature_brings_differences_beyond_the_largest_number_back() -> None:
+    f = lambda x, t: softmax_cross_entropy(x, jnp.asarray(1), temperature=t)  # noqa: E731
+    value, slopes = jax.value_and_grad(f, (0, 1))(jnp.asarray([3e38, -3e38], "float32"), jnp.float32(2.5))
+    assert float(value) == pytest.approx(2.4e38, rel=1e-6)
+    np.testing.assert_allclose(slopes[0], [0.4, -0.4], rtol=1e-6)
+    assert float(slopes[1]) == pytest.approx(-2.4e38 / 2.5, rel=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["labels", "distribution"])
 @every_option
 def test_classes_sharded_under_shard_map_are_whole(name: str, kind: str) -> None:
