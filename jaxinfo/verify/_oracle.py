@@ -99,7 +99,6 @@ def _read(
         quotient = (plus - minus) / (2 * h)
         # the scatter is nothing where values fall on a coarse grid, as those of a difference of large numbers do
         sigma = np.maximum(_scatter(quotient, plus, minus, steps, floor), least)
-        sigma = np.maximum(sigma, _grid(plus, minus, middle))
         value, error = _extrapolate(quotient, sigma, steps, ratio)
         kink = _kinks(plus, minus, middle, steps, np.maximum(sigma, floor * np.abs(middle)))
         kink |= _unbounded(quotient, sigma, steps) | _one_sided(plus, minus)
@@ -115,16 +114,6 @@ def _scatter(quotient: np.ndarray, plus: np.ndarray, minus: np.ndarray, steps: n
     seen = np.nanmax(np.where(np.isfinite(tail), tail, 0), axis=0) if len(tail) else np.zeros(quotient.shape[1])
     size = np.maximum(np.abs(plus), np.abs(minus))[-4:]
     return np.maximum(seen, floor * np.nanmax(np.where(np.isfinite(size), size, 0), axis=0))
-
-
-def _grid(plus: np.ndarray, minus: np.ndarray, middle: Vector) -> Vector:
-    """Return the grid that values fall on, where the smallest steps are lost in it: the least change that is seen.
-
-    A change that is no small part of the value is none of rounding: there F is flat at x, and only there.
-    """
-    change = np.abs(plus - minus)
-    least = np.where(change > 0, change, np.inf).min(axis=0)
-    return np.where((change[-1] == 0) & (least <= 1e-6 * np.abs(middle)), least, 0)
 
 
 def _extrapolate(
