@@ -12,6 +12,7 @@ from jaxinfo._kl_rows import kl_rows, kl_slopes
 from jaxinfo._logratio import expm1_minus, log_ratio, probs_from, refined_probs
 from jaxinfo._normalise import log_probs, normalise
 from jaxinfo._platform import arithmetic_first
+from jaxinfo._tiles import by_tiles
 from jaxinfo._traced import traced_once
 
 Slopes = tuple[jax.Array, ...]
@@ -50,15 +51,16 @@ def _kl_and_slopes_jvp(classes: Classes, moving: tuple[int, ...], primals: tuple
 
 def _by_platform(a: jax.Array, b: jax.Array, classes: Classes, moving: tuple[int, ...]) -> tuple[jax.Array, Slopes]:
     def quick(a: jax.Array, b: jax.Array) -> tuple[jax.Array, Callable[[], tuple[jax.Array, Slopes]]]:
-        rows = kl_rows(a, b, classes)
+        rows = by_tiles(partial(kl_rows, classes=classes, sloped=bool(moving)), classes.axis, a, b)
 
         def make() -> tuple[jax.Array, Slopes]:
-            slopes = kl_slopes(a, b, rows, classes) if moving else ()
+            slopes = kl_slopes(a, b, rows) if moving else ()
             return rows.kl, tuple(slopes[i] for i in moving)
 
         return rows.valid, make
 
-    return arithmetic_first(quick, partial(_with_care, classes=classes, moving=moving), a, b)
+    careful = partial(_with_care, classes=classes, moving=moving)
+    return arithmetic_first(quick, careful, a, b, rows_along=None if moving else classes.axis)
 
 
 @traced_once("classes", "moving")

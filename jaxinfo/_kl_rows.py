@@ -58,6 +58,7 @@ class Rows(NamedTuple):
         q_scale: 1 / sum exp(b - q_top).
         near: whether the divergence and the slopes are from the difference of the logits; if not, from p and q.
         kl: the divergence.
+        level: of d = log q - log p, what is taken from b - a - offset, where `near`; made for slopes alone.
         valid: whether it is right.
     """
 
@@ -68,11 +69,12 @@ class Rows(NamedTuple):
     q_scale: jax.Array
     near: jax.Array
     kl: jax.Array
+    level: jax.Array | None
     valid: jax.Array
 
 
-@traced_once("classes")
-def kl_rows(a: jax.Array, b: jax.Array, classes: Classes) -> Rows:
+@traced_once("classes", "sloped")
+def kl_rows(a: jax.Array, b: jax.Array, classes: Classes, sloped: bool = False) -> Rows:
     """Return the divergence of each row and whether it is right: logits finite, or -inf in both, and not too far."""
     given_a, given_b, a, b = a, b, within(a), within(b)
     top, q_top = classes.max(a), classes.max(b)
@@ -99,7 +101,8 @@ def kl_rows(a: jax.Array, b: jax.Array, classes: Classes) -> Rows:
     kl = jnp.where(near, kl_near, kl_apart)
     anchored = (jnp.abs(top) < LARGEST / 2) & (jnp.abs(anchor.offset[0]) < LARGEST / 4)
     valid = (near | apart) & anchored & (kl < jnp.inf)
-    return Rows(anchor, scale, mean, q_top, 1 / q_total, near, kl, valid)
+    rows = Rows(anchor, scale, mean, q_top, 1 / q_total, near, kl, None, valid)
+    return rows._replace(level=_level(given_a, given_b, rows, classes)) if sloped else rows
 
 
 def _curved(
@@ -113,19 +116,25 @@ def _curved(
     return sum_by_product(e * (term if rounded else term + (low + rest) * (term + u)), classes.axis)
 
 
-@traced_once("classes")
-def kl_slopes(a: jax.Array, b: jax.Array, rows: Rows, classes: Classes) -> tuple[jax.Array, jax.Array]:
-    """Return the slopes of valid rows: -p (KL + d) to a, p expm1(d) to b.
+def _level(a: jax.Array, b: jax.Array, rows: Rows, classes: Classes) -> jax.Array:
+    """Return log sum p exp(b - a - offset), from which d is taken at the likeliest class.
 
-    d is taken from its level at the likeliest class: u - KL would lose the digits of a d that is small
-    where most of the mass is, beside a mean that a rare class has made large.
+    u - KL would lose the digits of a d that is small where most of the mass is, beside a mean that a rare class has
+    made large.
     """
     a, b = within(a), within(b)
     e, (rise, _) = exp_from(a, rows.anchor.top), _rise(a, b, rows.anchor)
-    p = e * rows.scale
     level = log1p(sum_by_product(e * expm1(rise), classes.axis) * rows.scale)
-    level = jnp.where(rows.near, jnp.where(rows.mean <= _LIFTED, level, rows.mean + rows.kl), 0)
-    near = rows.near.astype(p.dtype)
+    return jnp.where(rows.mean <= _LIFTED, level, rows.mean + rows.kl)
+
+
+@traced_once()
+def kl_slopes(a: jax.Array, b: jax.Array, rows: Rows) -> tuple[jax.Array, jax.Array]:
+    """Return the slopes of valid rows: -p (KL + d) to a, p expm1(d) to b."""
+    a, b = within(a), within(b)
+    e, (rise, _) = exp_from(a, rows.anchor.top), _rise(a, b, rows.anchor)
+    p = e * rows.scale
+    near, level = rows.near.astype(p.dtype), jnp.where(rows.near, rows.level, 0)
     apart = jnp.exp(b - rows.q_top) * rows.q_scale - p
     return -p * (rise - rows.mean), near * (p * expm1(rise - level)) + (1 - near) * apart
 
