@@ -11,6 +11,7 @@ _ROOM, _MOST = 64 * 2**20, 256 * 2**20  # bytes that "auto" lets the strategy by
 _SHARE = {False: 0.1, True: 0.2}  # of what dense takes, the most that it may; more with half precisions
 _LOGITS = 2**23  # in a block, where that leaves enough classes; a few tens of MiB, what a cache holds
 _FEW, _MANY = 256, 512  # tokens in a block
+_WIDEST = 1280  # classes in a block: where more than that, the TPU's compiler copies the kernel's gradient
 
 
 class Way(NamedTuple):
@@ -37,7 +38,6 @@ def choose(
     """
     tokens, (features, classes) = inputs.head.hidden.shape[0], inputs.head.kernel.shape
     wide = jnp.finfo(problem.dtype).bits // 8
-    columns = block_of(size, inputs)
     possible = reduction != "none" and differentiation == "reverse" and problem.axis_name is None
     if strategy == "token" and not possible:
         raise ValueError(
@@ -56,14 +56,17 @@ def choose(
     # fewer tokens whose logits outgrow the cache are slower than making each block of logits twice
     few = lean(rows, max(_ROOM, share)) and rows * classes <= _LOGITS
     kind = "token" if strategy == "token" or (strategy == "auto" and possible and (many or few)) else "vocabulary"
-    return Way(kind, columns, rows)
+    if kind == "vocabulary":
+        return Way(kind, block_of(size, inputs), rows)
+    even = (n for n in range(_WIDEST, _WIDEST // 2, -128) if classes % n == 0)
+    return Way(kind, min(size or next(even, _WIDEST), max(classes, 1)), rows)
 
 
 def block_of(size: int | None, inputs: Inputs) -> int:
     """Return the classes in a block: `size`, or 256 to 1024, fewer where there are very many tokens.
 
-    Chosen by compiling at several V: a multiple of 128, and 1280 or fewer, keeps the TPU's compiler from copying
-    the kernel's gradient.
+    Chosen by compiling at several V: a multiple of 128, and `_WIDEST` or fewer, keeps the TPU's compiler from
+    copying the kernel's gradient. By tokens, whose blocks are low, those are preferred that divide the classes.
     """
     tokens = max(inputs.head.hidden.shape[0], 1)
     usual = 128 * min(max(_LOGITS // tokens // 128, 2), 8)
