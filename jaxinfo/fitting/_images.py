@@ -17,7 +17,7 @@ def images(push: Callable[[jax.Array], Any], directions: jax.Array) -> Any:
     like = jax.ShapeDtypeStruct(directions.shape[1:], directions.dtype)
     if _wrong_together(like.dtype):
         return jax.lax.map(push, directions)
-    at_once = min(_AT_ONCE, max(1, _VALUES_AT_ONCE // _largest(jax.make_jaxpr(push)(like).jaxpr)))
+    at_once = min(_AT_ONCE, max(1, _VALUES_AT_ONCE // largest(jax.make_jaxpr(push)(like).jaxpr)))
     if len(directions) <= at_once:
         return jax.vmap(push)(directions)
     return jax.lax.map(push, directions, batch_size=at_once)
@@ -32,10 +32,10 @@ def _wrong_together(dtype: jnp.dtype) -> bool:
     return version.__version__ == "0.10.2" and jax.default_backend() == "cpu" and dtype != jnp.float64
 
 
-def _largest(jaxpr: Any) -> int:
+def largest(jaxpr: Any) -> int:
     """Return the size of the largest result in a jaxpr and those within it."""
     sizes = [1]
     for eqn in jaxpr.eqns:
         sizes += [variable.aval.size for variable in eqn.outvars if hasattr(variable.aval, "size")]
-        sizes += [_largest(inner) for inner in jaxprs_in_params(eqn.params)]
+        sizes += [largest(inner) for inner in jaxprs_in_params(eqn.params)]
     return max(sizes)

@@ -1,6 +1,7 @@
 """The pure core: one loop for every method, made of evaluate, judge, step."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from jaxinfo.fitting._result import History, Reason
 from jaxinfo.fitting._state import FitState, Point, early, validated
 from jaxinfo.fitting._stochastic import stochastic_turn
 from jaxinfo.fitting._stopping import Evidence, certify, conclusive, judge, overrule, rounding_floor
+from jaxinfo.fitting._tiled import tiled_hessian
 from jaxinfo.fitting._trees import choose
 from jaxinfo.fitting._trees import norm as norm_of
 
@@ -120,8 +122,12 @@ def _evaluate(problem: Problem, state: FitState) -> tuple[tuple[jax.Array, Any, 
 
     if not problem.method.second_order:
         return value_grads_parts(state.params), {}
+    tolerance = conclusive(state.last_decrement, problem.tolerance)
+    if problem.tile is not None:
+        hessian = partial(tiled_hessian, problem, state.params)
+        return value_grads_parts(state.params), {"hessian": hessian, "tolerance": tolerance}
     out, linear = jax.linearize(value_grads_parts, state.params)
-    return out, {"hvp": lambda v: linear(v)[1], "tolerance": conclusive(state.last_decrement, problem.tolerance)}
+    return out, {"hvp": lambda v: linear(v)[1], "tolerance": tolerance}
 
 
 def _update(

@@ -22,7 +22,7 @@ def newton() -> optax.GradientTransformationExtraArgs:
 
     Returns:
         A transformation whose `update` needs `value` and `value_fn`, as optax's line searches do, and uses
-        `hvp`, the Hessian-vector product at `params`, where it is given one.
+        `hvp`, the Hessian-vector product at `params`, where it is given one, or `hessian`, which makes it whole.
     """
 
     def update(
@@ -33,13 +33,16 @@ def newton() -> optax.GradientTransformationExtraArgs:
         value: jax.Array,
         value_fn: Callable,
         hvp: Callable | None = None,
+        hessian: Callable[[], jax.Array] | None = None,
         **extra: Any,
     ) -> tuple[Any, NewtonState]:
         del extra
         gradient, unravel = ravel_pytree(grads)
         product = hessian_product(value_fn, params) if hvp is None else hvp
-        hessian = exact_hessian(lambda x: ravel_pytree(product(unravel(x)))[0], gradient)
-        step = newton_step(hessian, gradient, rounding_of(value))
+        curvature = (
+            exact_hessian(lambda x: ravel_pytree(product(unravel(x)))[0], gradient) if hessian is None else hessian()
+        )
+        step = newton_step(curvature, gradient, rounding_of(value))
         evaluations = state.evaluations + gradient.size
         return damped_step(value_fn, params, value, jnp.vdot(gradient, step), unravel(step), evaluations)
 

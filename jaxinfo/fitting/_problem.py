@@ -51,6 +51,7 @@ class Problem(NamedTuple):
         penalty: the penalty, for minibatches.
         inputs: the arrays.
         examples: number of examples.
+        tile: of them, how many the exact Hessian is made of at a time, None for all.
     """
 
     objective: Callable[[Any], tuple[jax.Array, Parts]]
@@ -63,12 +64,14 @@ class Problem(NamedTuple):
     penalty: Penalty | None
     inputs: Inputs
     examples: int
+    tile: int | None = None
 
     def at(self, inputs: Inputs) -> "Problem":
         """Return the same fit of other arrays."""
-        return _problem(
+        made = _problem(
             self.loss, self.penalty, inputs, self.method, self.max_steps, self.tolerance, self.patience, self.examples
         )
+        return made._replace(tile=self.tile)
 
     @property
     def batches(self) -> int:

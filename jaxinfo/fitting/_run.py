@@ -18,6 +18,7 @@ from jaxinfo.fitting._problem import Inputs, Options, Problem, make_problem
 from jaxinfo.fitting._progress import Reporter
 from jaxinfo.fitting._result import Reason
 from jaxinfo.fitting._state import FitState, start
+from jaxinfo.fitting._tiled import tile_of
 
 _CHUNK_SECONDS = 0.1  # the device runs about this long between two looks of the host
 _CHUNK_TURNS = 64  # and with several processes, whose clocks differ, at most so many turns
@@ -47,6 +48,7 @@ def compile_loop(loss: Loss, params: Any, inputs: Inputs, options: Options) -> R
 
     inputs = jax.tree.map(jnp.asarray, place(inputs))  # the compiled program takes arrays of the device only
     problem = make_problem(loss, params, inputs, options)
+    problem = problem._replace(tile=tile_of(problem, params))
     first = place(start(problem, params))
     step = jax.jit(partial(_advance, problem), out_shardings=replicated)
     run = step.lower(first, inputs, 0).compile()
