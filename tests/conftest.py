@@ -5,8 +5,11 @@ every annotation in the package is checked on every call.
 """
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # some jaxlib's warn, at length, of every program read from a cache
 
 import jax
 import jaxtyping
