@@ -1,0 +1,109 @@
+"""The Hessian by tiles of examples: the same fit, only where each example's loss is its own, and leaner."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import jaxinfo
+from jaxinfo import _tiles
+from jaxinfo.fitting import fit
+from jaxinfo.fitting._information import hessian_matrix
+from jaxinfo.fitting._problem import Options, Problem, as_inputs, make_problem
+from jaxinfo.fitting._tiled import tile_of, tiled_hessian
+
+ROWS = 137
+RANDOM = np.random.default_rng(0)
+X = jnp.asarray(RANDOM.standard_normal((ROWS, 3)))
+Y = jnp.asarray(RANDOM.integers(0, 3, ROWS))
+PARAMS = {"b": jnp.zeros(3), "w": jnp.zeros((3, 3))}
+
+
+@pytest.fixture(autouse=True)
+def tiles_of_ten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make tiles as on a single device, of ten rows."""
+    monkeypatch.setattr(_tiles, "tile_size", lambda values: 10)
+
+
+def softmax_loss(params: Any, data: Any) -> jax.Array:
+    x, y = data
+    return jaxinfo.softmax_cross_entropy(jnp.matmul(x, params["w"]) + params["b"][None, :], y)
+
+
+def ridge(params: Any) -> jax.Array:
+    return 0.1 * jnp.sum(params["w"] ** 2) + 1e-3 * jnp.sum(params["b"] ** 2)
+
+
+def problem_of(
+    loss: Callable, params: Any = PARAMS, data: Any = (X, Y), weights: Any = None, penalty: Any = None
+) -> Problem:
+    problem = make_problem(loss, params, as_inputs(params, data, weights, None, None), Options("newton", penalty))
+    return problem._replace(tile=tile_of(problem, params))
+
+
+@pytest.mark.parametrize("weights", [None, "counts", "mask"])
+@pytest.mark.parametrize("rows", [20, 31, ROWS])
+def test_hessian_is_that_of_the_whole(weights: str | None, rows: int) -> None:
+    given = {"counts": RANDOM.integers(0, 4, rows), "mask": RANDOM.random(rows) < 0.7}
+    data = (X[:rows], Y[:rows])
+    problem = problem_of(softmax_loss, data=data, weights=given.get(weights or ""), penalty=ridge)
+    assert problem.tile == 10
+    at = jax.tree.map(
+        lambda leaf: leaf + 0.3 * jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape), PARAMS
+    )
+    want = hessian_matrix(lambda params: problem.objective(params)[0], at)
+    got = jax.jit(lambda params: tiled_hessian(problem, params))(at)
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+
+
+def test_fit_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiled = fit(softmax_loss, PARAMS, (X, Y), penalty=ridge, progress=False)
+    monkeypatch.setattr(_tiles, "tile_size", lambda values: None)
+    whole = fit(softmax_loss, PARAMS, (X, Y), penalty=ridge, progress=False)
+    assert (tiled.reason, tiled.steps, tiled.evaluations) == (whole.reason, whole.steps, whole.evaluations)
+    np.testing.assert_allclose(ravel_pytree(tiled.params)[0], ravel_pytree(whole.params)[0], rtol=1e-9, atol=1e-12)
+
+
+def test_restarts_tile_too() -> None:
+    one = fit(softmax_loss, PARAMS, (X, Y), penalty=ridge, progress=False)
+    many = fit(softmax_loss, PARAMS, (X, Y), penalty=ridge, progress=False, restarts=3)
+    assert many.objective == pytest.approx(one.objective, rel=1e-12)
+
+
+def partial_likelihood(beta: jax.Array, data: Any) -> jax.Array:
+    """Cox's: each event's risk set is made of the examples that come after it."""
+    x, events = data
+    score = jnp.matmul(x, beta)
+    return jnp.where(events, jnp.flip(jax.lax.cumlogsumexp(jnp.flip(score))) - score, 0)
+
+
+def centred(beta: jax.Array, data: Any) -> jax.Array:
+    x, y = data
+    return (y - jnp.matmul(x - jnp.mean(x, 0, keepdims=True), beta)) ** 2 / 2
+
+
+def with_offsets(beta: jax.Array, data: Any) -> jax.Array:
+    x, y = data
+    return (y - jnp.matmul(x, beta) - X[:, 0]) ** 2 / 2
+
+
+@pytest.mark.parametrize("loss", [partial_likelihood, centred, with_offsets])
+def test_losses_that_need_all_examples_are_left_whole(loss: Callable) -> None:
+    outcomes = Y > 0 if loss is partial_likelihood else Y.astype(X.dtype)
+    assert problem_of(loss, jnp.zeros(3), (X, outcomes)).tile is None
+    found = fit(loss, jnp.zeros(3), (X, outcomes), progress=False)
+    assert found.reason.name in ("CONVERGED", "FLOAT_FLOOR")
+    gradient = jax.grad(lambda beta: jnp.sum(loss(beta, (X, outcomes))))(found.params)
+    np.testing.assert_allclose(gradient, 0, atol=1e-5)
+
+
+def test_data_that_are_no_rows_are_left_whole() -> None:
+    def counts(logits: jax.Array, data: Any) -> jax.Array:
+        return jaxinfo.cross_entropy(jnp.log(data["shares"]), logits)[None]
+
+    assert problem_of(counts, jnp.zeros(3), {"shares": jnp.array([0.2, 0.3, 0.5])}).tile is None
+    assert problem_of(lambda p, data: softmax_loss(p, data[0]), data=((X, Y), jnp.zeros(3))).tile is None
