@@ -103,7 +103,8 @@ def page(results: Sequence[tuple[Mapping[str, Any], Sequence[Row]]]) -> str:
         "factor between runs.",
         "",
         "On anes96 a step of ours is mostly the exact Hessian, which a loss that may be anything gives by one product",
-        "for each of the 36 parameters; statsmodels has this model's formula, and with many rows that is what counts.",
+        "for each of the 36 parameters, a tile of rows at a time; statsmodels has this model's formula, of fewer",
+        "operations, and with many rows that is what counts.",
     ]
     for made, rows in results:
         versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items() if version)
