@@ -130,7 +130,8 @@ def _level(a: jax.Array, b: jax.Array, rows: Rows, classes: Classes) -> jax.Arra
 
 @traced_once()
 def kl_slopes(a: jax.Array, b: jax.Array, rows: Rows) -> tuple[jax.Array, jax.Array]:
-    """Return the slopes of valid rows: -p (KL + d) to a, p expm1(d) to b."""
+    """Return the slopes of valid rows, made with `sloped`: -p (KL + d) to a, p expm1(d) to b."""
+    assert rows.level is not None
     a, b = within(a), within(b)
     e, (rise, _) = exp_from(a, rows.anchor.top), _rise(a, b, rows.anchor)
     p = e * rows.scale

@@ -84,6 +84,7 @@ def test_value_holds_no_array_of_the_logits_size(tiles_of: Callable[[int | None]
     tiles_of(64)
     logits = jax.ShapeDtypeStruct((4096, 1000), jnp.float32)
     memory = jax.jit(jaxinfo.kl_divergence).lower(logits, logits).compile().memory_analysis()
+    assert memory is not None
     assert memory.temp_size_in_bytes < 0.2 * logits.size * logits.dtype.itemsize
 
 
@@ -93,5 +94,4 @@ def test_rows_over_several_devices_stay_in_one_piece(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(jax, "device_count", lambda devices=devices: devices)
         assert (_tiles.tile_size(1000) is not None) == cut
     monkeypatch.setattr(jax, "device_count", lambda: 1)
-    assert _tiles.tile_size(10**9) >= 1
-    assert _tiles.tile_size(0) >= 1
+    assert all((_tiles.tile_size(classes) or 0) >= 1 for classes in (10**9, 0))
