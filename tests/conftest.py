@@ -34,6 +34,11 @@ def jax_defaults() -> Iterator[None]:
         yield
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let an entry of the shared cache that another worker is still writing be no error: it is compiled again."""
+    config.addinivalue_line("filterwarnings", "ignore:Error (reading|writing) persistent compilation cache:UserWarning")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the examples of docstrings as a user would: they print float32, and a `float` mixes with an array.
 

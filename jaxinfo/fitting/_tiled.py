@@ -39,7 +39,9 @@ def tile_of(problem: Problem, params: Any) -> int | None:
         return None
     parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
     size = _tiles.tile_size(parameters * max(1, largest(jaxpr.jaxpr) // count))
-    return size if size is not None and count >= 2 * size and _row_by_row(problem.loss, params, data) else None
+    if size is None or count < 2 * size:
+        return None
+    return size if _row_by_row(problem.loss, params, data, count) else None
 
 
 def tiled_hessian(problem: Problem, params: Any) -> jax.Array:
@@ -71,16 +73,20 @@ def tiled_hessian(problem: Problem, params: Any) -> jax.Array:
     return jax.lax.fori_loop(0, -(-count // size), add, start)
 
 
-def _row_by_row(loss: Loss, params: Any, data: Any) -> bool:
-    """Whether the first and the last rows have the losses without the others that they have among them."""
+def _row_by_row(loss: Loss, params: Any, data: Any, count: int) -> bool:
+    """Whether a few rows, and half of them, have the losses without the others that they have among them."""
+    # Rows are drawn at random: neighbours, as in groups or series, are torn apart. The few show what a mean over all
+    # rows does, the half what only some rows do to each other.
     flat, unravel = ravel_pytree(params)
-    away = unravel(flat + _AWAY * jax.random.normal(jax.random.key(0), flat.shape, flat.dtype))
+    noise, *draws = jax.random.split(jax.random.key(0), 3)
+    away = unravel(flat + _AWAY * jax.random.normal(noise, flat.shape, flat.dtype))
+    sizes = (min(_PROBED, count), count // 2)
+    samples = [jax.random.permutation(draw, count)[:size] for draw, size in zip(draws, sizes, strict=True)]
 
     @jax.jit
     def losses(params: Any, data: Any) -> list[tuple[jax.Array, jax.Array]]:
         whole = loss(params, data)
-        ends = (slice(None, _PROBED), slice(-_PROBED, None))
-        return [(whole[rows], loss(params, jax.tree.map(itemgetter(rows), data))) for rows in ends]
+        return [(whole[rows], loss(params, jax.tree.map(itemgetter(rows), data))) for rows in samples]
 
     try:
         pairs = losses(away, data)

@@ -91,7 +91,16 @@ def with_offsets(beta: jax.Array, data: Any) -> jax.Array:
     return (y - jnp.matmul(x, beta) - X[:, 0]) ** 2 / 2
 
 
-@pytest.mark.parametrize("loss", [partial_likelihood, centred, with_offsets])
+def paired(beta: jax.Array, data: Any) -> jax.Array:
+    """A conditional logit of pairs, one row an alternative: neighbours share their normaliser, few others matter."""
+    x, _ = data
+    score = jnp.matmul(x, beta)
+    first = jnp.arange(len(score)) % 2 == 0
+    other = jnp.where(first, jnp.roll(score, -1), jnp.roll(score, 1))
+    return jnp.where(first, jnp.logaddexp(score, other) - score, 0)
+
+
+@pytest.mark.parametrize("loss", [partial_likelihood, centred, with_offsets, paired])
 def test_losses_that_need_all_examples_are_left_whole(loss: Callable) -> None:
     outcomes = Y > 0 if loss is partial_likelihood else Y.astype(X.dtype)
     assert problem_of(loss, jnp.zeros(3), (X, outcomes)).tile is None
