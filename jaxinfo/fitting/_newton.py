@@ -38,10 +38,11 @@ def newton() -> optax.GradientTransformationExtraArgs:
     ) -> tuple[Any, NewtonState]:
         del extra
         gradient, unravel = ravel_pytree(grads)
-        product = hessian_product(value_fn, params) if hvp is None else hvp
-        curvature = (
-            exact_hessian(lambda x: ravel_pytree(product(unravel(x)))[0], gradient) if hessian is None else hessian()
-        )
+        if hessian is None:
+            product = hessian_product(value_fn, params) if hvp is None else hvp
+            curvature = exact_hessian(lambda x: ravel_pytree(product(unravel(x)))[0], gradient)
+        else:
+            curvature = hessian()
         step = newton_step(curvature, gradient, rounding_of(value))
         evaluations = state.evaluations + gradient.size
         return damped_step(value_fn, params, value, jnp.vdot(gradient, step), unravel(step), evaluations)
