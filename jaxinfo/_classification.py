@@ -1,5 +1,7 @@
 """The losses of classification: softmax_cross_entropy and nll."""
 
+import dataclasses
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
@@ -85,8 +87,10 @@ def softmax_cross_entropy(
         label_smoothing, "label_smoothing", x.dtype, low=0, high=1, wanted="a number in [0, 1]"
     )
     penalty = _checks.as_option(z_loss, "z_loss", x.dtype, low=0, wanted="a non-negative number")
-    x, counted = include(x, where, classes)
-    x, lower = cool(x, temperature, classes) if soft_cap is None else (transform(x, temperature, soft_cap), 0.0)
+    given, counted = include(x, where, classes)
+    x, lower = cool(given, temperature, classes) if soft_cap is None else (transform(given, temperature, soft_cap), 0.0)
+    if x is not given:
+        classes = dataclasses.replace(classes, narrow=None)
     if is_labels:
         labels = classes.labels(targets, x)
         labels = labels if counted is None else jnp.where(counted, labels, 0)

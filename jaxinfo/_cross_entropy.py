@@ -173,7 +173,7 @@ def _directional(
 
 def _label_loss(x: jax.Array, log_sum: LogSum, labels: jax.Array, classes: Classes) -> jax.Array:
     """-log p at the label; the logit is picked first, so that no log-probability of another class is made."""
-    return 0 - log_sum.log_p(classes.pick(x, labels))
+    return 0 - log_sum.log_p(classes.pick_logit(x, labels))
 
 
 def _at(labels: jax.Array | None, slope: jax.Array, classes: Classes) -> ArrayLike:

@@ -50,17 +50,23 @@ def _kl_and_slopes_jvp(classes: Classes, moving: tuple[int, ...], primals: tuple
 
 
 def _by_platform(a: jax.Array, b: jax.Array, classes: Classes, moving: tuple[int, ...]) -> tuple[jax.Array, Slopes]:
-    def quick(a: jax.Array, b: jax.Array) -> tuple[jax.Array, Callable[[], tuple[jax.Array, Slopes]]]:
-        rows = by_tiles(partial(kl_rows, classes=classes, sloped=bool(moving)), classes.axis, a, b)
+    def wide(*given: jax.Array) -> tuple[jax.Array, ...]:
+        return tuple(x.astype(a.dtype) for x in given)
+
+    def quick(*given: jax.Array) -> tuple[jax.Array, Callable[[], tuple[jax.Array, Slopes]]]:
+        rows = by_tiles(lambda *cut: kl_rows(*wide(*cut), classes, sloped=bool(moving)), classes.axis, *given)
 
         def make() -> tuple[jax.Array, Slopes]:
-            slopes = kl_slopes(a, b, rows) if moving else ()
+            slopes = kl_slopes(*wide(*given), rows) if moving else ()
             return rows.kl, tuple(slopes[i] for i in moving)
 
         return rows.valid, make
 
-    careful = partial(_with_care, classes=classes, moving=moving)
-    return arithmetic_first(quick, careful, a, b, rows_along=None if moving else classes.axis)
+    def careful(*given: jax.Array) -> tuple[jax.Array, Slopes]:
+        return _with_care(*wide(*given), classes, moving)
+
+    logits = classes.narrowed(a), classes.narrowed(b)
+    return arithmetic_first(quick, careful, *logits, rows_along=None if moving else classes.axis)
 
 
 @traced_once("classes", "moving")

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxinfo._classes import Classes
-from jaxinfo._exact import exp_from, expm1
+from jaxinfo._exact import expm1, two_diff
 from jaxinfo._logratio import refined_probs
 from jaxinfo._normalise import LogSum, log_probs, surprise
 from jaxinfo._platform import LARGEST, arithmetic_first, within
+from jaxinfo._rows import lowered
 
 
 def shares(x: jax.Array, smoothing: ArrayLike, classes: Classes) -> jax.Array:
@@ -26,15 +27,21 @@ def mass_loss(mass: jax.Array, x: jax.Array, log_sum: LogSum, classes: Classes, 
     """Return sum_j -m_j log p_j; arithmetic alone serves unless a class with mass is absent."""
 
     def careful(mass: jax.Array, x: jax.Array, *log_sum: jax.Array) -> jax.Array:
+        x = x.astype(mass.dtype)
         return surprise(shares(x, mass, classes) if even else mass, x, LogSum(*log_sum), classes)
 
-    def quick(mass: jax.Array, x: jax.Array, *log_sum: jax.Array) -> tuple[jax.Array, Callable[[], jax.Array]]:
-        m, l = log_sum  # noqa: E741
-        each, there = mass / classes.count(x) if even else mass, within(x)
-        loss = classes.sum(each * (l - (there - m)))
-        return _within_bounds(m) & _present(each, there, even, classes) & (jnp.abs(loss) < jnp.inf), lambda: loss
+    def masked(mass: jax.Array, x: jax.Array, *log_sum: jax.Array) -> tuple[jax.Array, Callable[[], jax.Array]]:
+        x = within(x.astype(mass.dtype))
+        served, make = plain(mass, x, *log_sum)
+        return served & _present(mass, x, even, classes), make
 
-    return (careful if classes.mesh_axis is not None else partial(arithmetic_first, quick, careful))(mass, x, *log_sum)
+    def plain(mass: jax.Array, x: jax.Array, *log_sum: jax.Array) -> tuple[jax.Array, Callable[[], jax.Array]]:
+        loss = _plain(mass, x, LogSum(*log_sum), classes, even)
+        return _served(log_sum[0], loss), lambda: loss
+
+    if classes.mesh_axis is not None:
+        return careful(mass, x, *log_sum)
+    return arithmetic_first(plain, partial(arithmetic_first, masked, careful), mass, classes.narrowed(x), *log_sum)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(3, 4))
@@ -47,12 +54,13 @@ def mass_slope(x: jax.Array, mass: jax.Array, log_sum: LogSum, classes: Classes,
         each, total = (mass / classes.count(x), mass) if even else (mass, classes.sum(mass))
 
         def make() -> jax.Array:
-            there = within(x)
-            p = exp_from(there, m) * jnp.exp(-l)
-            return (total - each) * p + each * expm1((there - m) - l)
+            high, low = two_diff(within(x), m)
+            p = jnp.exp(high) * (1 + low) * jnp.exp(-l)
+            rest = jnp.where(high == 0, -expm1(-l), 1 - p)  # only the likeliest class has a p that 1 - p cancels
+            return (total - each) * p - each * rest
 
-        present = _present(each, within(x), even, classes) if even else True  # an absent class with mass has slope -m_j
-        return _within_bounds(m) & (l < jnp.inf) & present, make
+        # an absent class has its slope of -m_j if it has mass, and no even share of it
+        return _served(m, _plain(mass, classes.narrowed(x), LogSum(m, l), classes, even) if even else l), make
 
     return (careful if classes.mesh_axis is not None else partial(arithmetic_first, quick, careful))(x, mass, *log_sum)
 
@@ -72,11 +80,16 @@ def _careful_mass_slope(
     return (classes.sum(mass) - mass) * refined_probs(x, log_p, row) + mass * jnp.expm1(log_p)
 
 
+def _plain(mass: jax.Array, x: jax.Array, log_sum: LogSum, classes: Classes, even: bool) -> jax.Array:
+    """Return the loss without regard to infinite logits, each of which makes it infinite or nan."""
+    return classes.sum((mass / classes.count(x) if even else mass) * (log_sum.l - lowered(x, log_sum.m)))
+
+
+def _served(m: jax.Array, of_row: jax.Array) -> jax.Array:
+    return (jnp.abs(m) < LARGEST / 2) & (jnp.abs(of_row) < jnp.inf)
+
+
 def _present(mass: jax.Array, x: jax.Array, even: bool, classes: Classes) -> jax.Array:
     """Whether every class that has mass, however little, has a logit within bounds; for even mass every class."""
     some = 1 if even else jnp.minimum(jnp.maximum(mass, -mass) * (1 / float(jnp.finfo(x.dtype).tiny)), 1)
     return classes.max(some * -x) < LARGEST / 2
-
-
-def _within_bounds(m: jax.Array) -> jax.Array:
-    return jnp.abs(m) < LARGEST / 2

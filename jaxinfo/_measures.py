@@ -1,5 +1,6 @@
 """The measures of distributions given by logits: entropy, cross-entropy, KL divergence, and their units."""
 
+import dataclasses
 import math
 from functools import partial
 
@@ -161,6 +162,8 @@ def prepare_pair(
     """Return two distributions' logits, checked: in one dtype, excluded classes at -inf, and the rows that count."""
     a, classes, where = prepare(p, axis, where, "p")
     _checks.check_same_shape(_checks.as_float_array(q, "q"), a.shape, name="q", of="p")
+    if jnp.asarray(q).dtype != classes.narrow:  # both are read as half precision, or neither
+        classes = dataclasses.replace(classes, narrow=None)
     a, b = _checks.promote(a, pin(q, "q"))
     (a, counted), (b, _) = include(a, where, classes), include(b, where, classes)
     return a, b, classes, counted

@@ -22,7 +22,8 @@ def prepare(
 ) -> tuple[jax.Array, Classes, jax.Array | None]:
     """Return `logits`, `axis` and `where`, checked, in the compute dtype and in canonical form."""
     x = _checks.as_float_array(logits, name)
-    narrow = jnp.asarray(logits).dtype != x.dtype
+    given = jnp.asarray(logits).dtype
+    narrow = given if given.itemsize == 2 else None
     classes = Classes(_checks.canonical_axis(axis, x.ndim, name), mesh_axis, narrow)
     return pin(logits, name), classes, _checks.as_where(where, x.shape, of=name)
 

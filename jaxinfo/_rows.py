@@ -89,17 +89,18 @@ def _by_arithmetic(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array
 
     XLA's CPU maximum may step over a nan; the sum of exponentials never does, so it decides.
     """
-    m = classes.max(x, least=_least(x))
+    given, dtype = classes.narrowed(x), x.dtype
+    m = classes.max(given, least=_least(given)).astype(dtype)
     base = jnp.minimum(m, -_least(x))
-    total = classes.sum(jnp.exp(x - base))
+    total = classes.sum(jnp.exp(lowered(given, base)))
     confident = (total > 0) & (total < _CONFIDENT)
 
     def exclude_top() -> jax.Array:
-        rest = _rescued(_sum_below_top(x, base, classes), x, base, classes)
+        rest = _rescued(_sum_below_top(given, base, classes), given, base, classes)
         return jnp.where(confident, jnp.log1p(rest), jnp.log(total))
 
     def single_infinity(log_sum: jax.Array) -> jax.Array:
-        count = classes.sum((x == jnp.inf).astype(jnp.int32))
+        count = classes.sum((given == jnp.inf).astype(dtype))
         return jnp.where(total == jnp.inf, jnp.where(count == 1, 0.0, jnp.nan).astype(x.dtype), log_sum)
 
     log_sum = jax.lax.cond(jnp.any(confident), exclude_top, lambda: jnp.log(total))
@@ -122,10 +123,21 @@ def _sum_below_top(x: jax.Array, base: jax.Array, classes: Classes, rescue: floa
 
     ``min(exp(d), -d / tiny)`` is 0 at d = 0 and exp(d) at every d <= -tiny: the selection as arithmetic.
     """
-    d = jnp.minimum(x - base, 0)
-    steep = jnp.asarray(-1.0 / float(jnp.finfo(x.dtype).tiny), x.dtype)
+    d = jnp.minimum(lowered(x, base), 0)
+    steep = jnp.asarray(-1.0 / float(jnp.finfo(d.dtype).tiny), d.dtype)
     terms = jnp.minimum(jnp.exp(d + rescue if rescue else d), d * steep)
-    return classes.sum(terms) * jnp.exp(jnp.asarray(-rescue, x.dtype))
+    return classes.sum(terms) * jnp.exp(jnp.asarray(-rescue, d.dtype))
+
+
+def lowered(x: jax.Array, base: jax.Array) -> jax.Array:
+    """Return x - base, x from half precision being converted for this use alone.
+
+    Behind the barrier XLA's CPU backend does not know two conversions as one, and fuses each into its own sum: what is
+    shared it writes out, in twice the memory of what it is read from. So it does with the base of every class.
+    """
+    if x.dtype != base.dtype:
+        x, base = jax.lax.optimization_barrier((x, base))
+    return x.astype(base.dtype) - base
 
 
 def _least(x: jax.Array) -> float:
@@ -140,7 +152,7 @@ def _iota(x: jax.Array) -> jax.Array:
 def _block_size(x: jax.Array, classes: Classes) -> int | None:
     """Return the largest divisor of the number of classes that makes a block, if there is one."""
     count = x.shape[classes.axis]
-    if count < _MANY or classes.axis != -1 or classes.narrow or typed_sharding(x):
+    if count < _MANY or classes.axis != -1 or classes.narrow is not None or typed_sharding(x):
         return None
     smallest, largest = _BLOCKS
     return next((size for size in range(largest, smallest - 1, -1) if count % size == 0), None)

@@ -1,9 +1,11 @@
 """The cross-entropy of independent Bernoulli outcomes given by logits."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Integer
 
@@ -65,37 +67,68 @@ def sigmoid_cross_entropy(
     if where is not None:
         x, t, w = jnp.where(where, x, 0), jnp.where(where, t, 0), jnp.where(where, w, 1)
     positive, negative = (1 - a) * t + a / 2, (1 - a) * (1 - t) + a / 2
-    loss = _weigh(w * positive, -x) + _weigh(negative, x)
+    loss = _expected(x, w * positive, negative)
     return loss if where is None else jnp.where(where, loss, 0)
 
 
-def _weigh(weight: ArrayLike, x: jax.Array) -> jax.Array:
-    """Return weight * softplus(x), the surprise of an outcome with log-odds -x; 0 times an infinite one is 0."""
-    absent = (weight == 0) & (x == jnp.inf)
-    return jnp.where(absent, 0, weight * _softplus(jnp.where(absent, 0, x)))
+@jax.custom_jvp
+def _expected(x: jax.Array, positive: jax.Array, negative: jax.Array) -> jax.Array:
+    """Return positive * softplus(-x) + negative * softplus(x), the weighted surprises of both outcomes."""
+    of_positive, of_negative = _surprises(x)
+    return _product(positive, of_positive) + _product(negative, of_negative)
+
+
+@partial(_expected.defjvp, symbolic_zeros=True)
+def _expected_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    x, *weights = primals
+    (p, q), rates = _sigmoids(x), [jnp.zeros_like(x)]
+    if not isinstance(tangents[0], SymbolicZero):
+        rates.append((weights[1] * p - weights[0] * q) * tangents[0])
+    for weight, surprise, t in zip(weights, _surprises(x), tangents[1:], strict=True):
+        if not isinstance(t, SymbolicZero):
+            rates.append(jnp.where(_absent(weight, surprise), 0, surprise) * t)
+    return _expected(*primals), sum(rates[1:], rates[0])
+
+
+def _product(weight: jax.Array, surprise: jax.Array) -> jax.Array:
+    """Return their product; 0 times an infinite surprise is 0."""
+    absent = _absent(weight, surprise)
+    return weight * jnp.where(absent, 0, surprise)
+
+
+def _absent(weight: jax.Array, surprise: jax.Array) -> jax.Array:
+    return (weight == 0) & (surprise == jnp.inf)
 
 
 @jax.custom_jvp
-def _softplus(x: jax.Array) -> jax.Array:
-    return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+def _surprises(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return softplus(-x) and softplus(x), which share all but the larger of 0 and the argument."""
+    least = jnp.log1p(jnp.exp(-jnp.abs(x)))
+    return jnp.maximum(-x, 0) + least, jnp.maximum(x, 0) + least
 
 
-@_softplus.defjvp
-def _softplus_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+@_surprises.defjvp
+def _surprises_jvp(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
     (x,), (t,) = primals, tangents
-    return _softplus(x), _sigmoid(x) * t
+    p, q = _sigmoids(x)
+    return _surprises(x), (-q * t, p * t)
 
 
 @jax.custom_jvp
-def _sigmoid(x: jax.Array) -> jax.Array:
+def _sigmoids(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return sigmoid(x) and sigmoid(-x), neither of which is 1 less the other: the smaller keeps its digits."""
     small = jnp.exp(-jnp.abs(x))
-    return jnp.where(x < 0, small, 1) / (1 + small)
+    larger = 1 / (1 + small)
+    smaller = small * larger
+    return jnp.where(x < 0, smaller, larger), jnp.where(x < 0, larger, smaller)
 
 
-@_sigmoid.defjvp
-def _sigmoid_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+@_sigmoids.defjvp
+def _sigmoids_jvp(primals: tuple, tangents: tuple) -> tuple[tuple, tuple]:
     (x,), (t,) = primals, tangents
-    return _sigmoid(x), _sigmoid(x) * _sigmoid(-x) * t
+    p, q = _sigmoids(x)
+    rate = p * q * t
+    return (p, q), (rate, -rate)
 
 
 def _as_outcomes(targets: ArrayLike, dtype: jnp.dtype) -> jax.Array:

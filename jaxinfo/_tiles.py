@@ -27,13 +27,25 @@ def by_tiles(form: Callable[..., Any], axis: int, *arrays: jax.Array) -> Any:
         return form(*arrays)
     flat = [x.reshape(rows, classes) for x in arrays]
     starts = jnp.arange(0, rows, size)  # the slice that would end beyond the last row is moved back to end with it
-    tiles = jax.lax.map(lambda start: form(*(jax.lax.dynamic_slice_in_dim(x, start, size) for x in flat)), starts)
+    tiles = jax.lax.map(lambda start: form(*(_cut(x, start, size) for x in flat)), starts)
     last = rows - size * (len(starts) - 1)
 
     def joined(x: jax.Array) -> jax.Array:
         return jnp.concatenate([x[:-1].reshape(rows - last, 1), x[-1, size - last :]]).reshape(*batch, 1)
 
     return jax.tree.map(joined, tiles)
+
+
+def _cut(x: jax.Array, start: jax.Array, size: int) -> jax.Array:
+    """Return rows of `x`, half precision as bits: XLA's CPU backend would convert all its floats to cut some of them.
+
+    The barrier ties the bits to the tile; from outside of the loop they would be a copy of the whole array.
+    """
+    if x.dtype.itemsize != 2:
+        return jax.lax.dynamic_slice_in_dim(x, start, size)
+    x, start = jax.lax.optimization_barrier((x, start))
+    bits = jax.lax.bitcast_convert_type(x, jnp.uint16)
+    return jax.lax.bitcast_convert_type(jax.lax.dynamic_slice_in_dim(bits, start, size), x.dtype)
 
 
 def tile_size(classes: int) -> int | None:

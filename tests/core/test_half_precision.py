@@ -1,0 +1,102 @@
+"""Half precision read where it lies: the numbers of its float32, whatever is beside it, in the memory of neither."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxinfo
+
+inf, nan = float("inf"), float("nan")
+HALF = pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+SHAPES = pytest.mark.parametrize("shape", [(9, 10), (12, 40_000), (7, 9_001)], ids=str)  # the second is cut into tiles
+PAIRS: dict[str, Callable[..., jax.Array]] = {
+    "kl": jaxinfo.kl_divergence,
+    "cross_entropy": jaxinfo.cross_entropy,
+    "js": jaxinfo.js_divergence,
+    "renyi": lambda p, q: jaxinfo.renyi_divergence(p, q, order=2.0),
+    "hellinger": lambda p, q: jaxinfo.f_divergence(p, q, "hellinger"),
+}
+
+
+def hard_rows(shape: tuple[int, int], dtype: str, seed: int = 0) -> jax.Array:
+    """Return rows that lead by little and by much, one with ties, one masked and four that are no distribution."""
+    x = np.random.default_rng(seed).normal(size=shape)
+    x[0, 3], x[1, 4], x[2, :2] = 30, 90, 5
+    x[3, ::2] = -inf
+    x[4, 5] = nan
+    if len(x) > 7:
+        x[5], x[6, 1], x[7, :2] = -inf, inf, inf
+    return jnp.asarray(x, dtype)
+
+
+@HALF
+@SHAPES
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"temperature": 0.7}, {"soft_cap": 3.0}, {"label_smoothing": 0.1}, {"z_loss": 0.01}, {"where": True}],
+    ids=str,
+)
+def test_losses_and_gradients_are_those_of_float32(dtype: str, shape: tuple[int, int], options: dict[str, Any]) -> None:
+    x, labels = hard_rows(shape, dtype), jnp.arange(shape[0]) % 6 - 1
+    if "where" in options:
+        options = {"where": jnp.arange(shape[1]) % 5 > 0}
+
+    def losses(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        f = jax.vmap(lambda x, y: jaxinfo.softmax_cross_entropy(x, y, **options))
+        return jaxinfo.softmax_cross_entropy(x, labels, **options), jax.grad(lambda x: f(x, labels).sum())(x)
+
+    (half, slope), (single, single_slope) = jax.jit(lambda x: (losses(x), losses(x.astype(jnp.float32))))(x)
+    np.testing.assert_allclose(half, single, rtol=2**-18)
+    assert slope.dtype == dtype
+    np.testing.assert_allclose(slope.astype(jnp.float32), single_slope.astype(dtype).astype(jnp.float32), rtol=2**-7)
+
+
+@HALF
+@SHAPES
+def test_distributions_as_targets(dtype: str, shape: tuple[int, int]) -> None:
+    x = hard_rows(shape, dtype)
+    t = jax.nn.softmax(jnp.asarray(np.random.default_rng(1).normal(size=shape), jnp.float32))
+    for targets in (t, t.astype(dtype), jnp.where(x > -inf, t, 0)):
+        half = jax.jit(jaxinfo.softmax_cross_entropy)(x, targets)
+        single = jax.jit(jaxinfo.softmax_cross_entropy)(x.astype(jnp.float32), targets.astype(jnp.float32))
+        np.testing.assert_allclose(half, single, rtol=2**-18)
+
+
+@HALF
+@SHAPES
+@pytest.mark.parametrize("name", PAIRS)
+def test_what_is_beside_half_precision_keeps_its_digits(name: str, dtype: str, shape: tuple[int, int]) -> None:
+    narrow = hard_rows(shape, dtype)
+    wide = narrow.astype(jnp.float32) + jnp.asarray(np.random.default_rng(2).normal(size=shape) / 100, jnp.float32)
+    other = hard_rows(shape, "bfloat16" if dtype == "float16" else "float16", seed=3)
+    f = jax.jit(PAIRS[name])
+    for p, q in ((narrow, wide), (wide, narrow), (narrow, other), (other, narrow), (narrow, narrow[::-1])):
+        single = f(p.astype(jnp.float32), q.astype(jnp.float32))
+        np.testing.assert_allclose(f(p, q), single, rtol=2**-17, atol=1e-12)
+
+
+@pytest.mark.skipif(
+    jax.default_backend() != "cpu" or jax.__version_info__ < (0, 10, 2), reason="XLA's CPU backend, since it fuses sums"
+)
+@pytest.mark.parametrize("name", ["labels", "smoothed", "logsumexp"])
+def test_no_float32_copy_of_half_precision_is_written(name: str) -> None:
+    x, labels = jnp.zeros((64, 32_768), jnp.bfloat16), jnp.zeros(64, jnp.int32)
+    f = {
+        "labels": lambda x: jaxinfo.softmax_cross_entropy(x, labels),
+        "smoothed": lambda x: jaxinfo.softmax_cross_entropy(x, labels, label_smoothing=0.1),
+        "logsumexp": jaxinfo.logsumexp,
+    }[name]
+    compiled = jax.jit(f).lower(x).compile()
+    copies = [line for line in _entry(compiled.as_text()) if " f32[64,32768]" in line.split("(")[0]]
+    assert not copies
+
+
+def _entry(text: str) -> list[str]:
+    """Return the instructions that always run, those of the branches that rows may need left out."""
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("ENTRY"))
+    return lines[start : lines.index("}", start)]
