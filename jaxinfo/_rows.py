@@ -5,14 +5,14 @@ Every quantity here is built from ``log sum_j exp(x_j) = m + l`` with ``m = max_
 the loss of a confident prediction *is* ``l``. The largest term is exactly 1 and is left out of the sum,
 so that ``l = log1p(rest)`` keeps every digit down to the smallest float.
 
-There are three forms of it. `_by_selection` is the mathematics, one fused pass on an accelerator. On the
+There are four forms of it. `_by_selection` is the mathematics, one fused pass on an accelerator. On the
 CPU a selection inside a reduction keeps XLA from its vectorised kernels. `_by_blocks` sums the exponentials
-in blocks of classes and sums only the block of the maximum again, without it; where there are few classes or
+in blocks of classes and sums only the block of the maximum again, without it; where there are fewer classes or
 no divisor to make blocks of, `_by_arithmetic` takes the plain sum, and a second pass only where some row is
-confident enough to need it.
+confident enough to need it. A handful of classes `_one_by_one` adds up without any reduction.
 """
 
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ _FAINT = 2e-31  # per class: below it, terms flushed to zero could have been hal
 _CONFIDENT = 1.5  # the largest of the probabilities is beyond 2/3: subtracting 1 from the sum would cost digits
 _BLOCKS = (64, 1024)  # the smallest and largest block of classes
 _MANY = 8192  # classes from which blocks pay
+_FEW = 16  # classes up to which reductions do not
 
 
 @traced_once("classes")
@@ -64,6 +65,24 @@ def _by_selection(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]
     log_sum = jnp.log1p(rest + (count - 1))
     bad = jnp.isnan(m) | ((m == jnp.inf) & (count > 1))
     return m, jnp.where(bad, jnp.nan, log_sum)
+
+
+def _one_by_one(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
+    """Return the same class after class, each an array of all rows."""
+    each = [jax.lax.slice_in_dim(x, i, i + 1, axis=classes.axis) for i in range(x.shape[classes.axis])]
+    m = reduce(jnp.maximum, each, jnp.asarray(_least(x), x.dtype))
+    base = jnp.minimum(m, -_least(x))
+    rest = faint = count = jnp.zeros_like(m)
+    for one in each:
+        d = one - base
+        at_top, far = d >= 0, d < -_RESCUE
+        term = jnp.exp(jnp.where(far, d + _RESCUE, d))
+        rest += jnp.where(at_top | far, 0, term)
+        faint += jnp.where(far, term, 0)
+        count += at_top.astype(x.dtype)
+    rest += faint * jnp.exp(jnp.asarray(-_RESCUE, x.dtype))
+    log_sum = jnp.log1p(rest + (count - 1))
+    return m, jnp.where(jnp.isnan(m) | ((m == jnp.inf) & (count > 1)), jnp.nan, log_sum)
 
 
 def _by_blocks(x: jax.Array, classes: Classes, size: int) -> tuple[jax.Array, jax.Array]:
@@ -164,12 +183,17 @@ def _on_cpu(classes: Classes, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     vmap's own rule would turn each `lax.cond` into a selection that runs both branches.
     """
     size = _block_size(x, classes)
-    form = partial(_by_arithmetic, classes=classes) if size is None else partial(_by_blocks, classes=classes, size=size)
-    reduce = custom_vmap(form)
+    if 0 < x.shape[classes.axis] <= _FEW and not typed_sharding(x):
+        form = partial(_one_by_one, classes=classes)
+    elif size is None:
+        form = partial(_by_arithmetic, classes=classes)
+    else:
+        form = partial(_by_blocks, classes=classes, size=size)
+    rows = custom_vmap(form)
 
-    @reduce.def_vmap
+    @rows.def_vmap
     def _(size: int, batched: list[bool], batch: jax.Array) -> tuple[tuple[jax.Array, ...], tuple[bool, ...]]:
         del size, batched
         return _on_cpu(classes, batch), (True, True)
 
-    return reduce(x)
+    return rows(x)
