@@ -1,5 +1,5 @@
-# The jobs of the workshop, all in the environment .venv: the default Python with the oldest supported dependencies,
-# so that what works here works with newer ones; `readme` tries the newest. `make check` is what CI runs.
+# The jobs of the workshop, in the environment .venv: the default Python with the oldest supported dependencies, so that
+# what works here works with newer ones; `readme` tries the newest, `bench` measures them. `make check` is what CI runs.
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL := bash
@@ -9,6 +9,7 @@ SHELL := bash
 
 PYTHON ?= python3
 BIN := .venv/bin
+NEWEST := .venv-newest/bin
 ONE_CORE_EACH := lint types docs package readme-fit
 ALL_CORES := test notebooks readme-test
 
@@ -52,17 +53,24 @@ readme-fit:
 readme-test:
 	.ci/readme test
 
+# What users install is what is measured: the newest of everything, and every peer that PYTHON has a package of.
+.venv-newest/installed: pyproject.toml
+	$(PYTHON) -m venv --clear .venv-newest
+	$(NEWEST)/pip install --quiet --editable '.[test,docs,examples,peers]'
+	for peer in distrax tokamax; do $(NEWEST)/pip install --quiet $$peer || echo "No $$peer here."; done
+	touch $@
+
 # Hours. What is done is kept: `make bench` goes on where it was stopped; FRESH=--fresh measures all again.
-bench: install
-	for table in cross_entropy losses linear fit; do $(BIN)/python benchmarks/bench_$$table.py --keep $(FRESH); done
-	$(BIN)/python benchmarks/_linear_compiled.py
-	$(BIN)/python benchmarks/_linear_pod.py
-	$(BIN)/python benchmarks/conformance.py --json benchmarks/results/conformance.json --markdown docs/truth_table.md
-	$(BIN)/python benchmarks/accuracy.py --json benchmarks/results/accuracy.json --markdown docs/accuracy.md \
+bench: .venv-newest/installed
+	for table in cross_entropy losses linear fit; do $(NEWEST)/python benchmarks/bench_$$table.py --keep $(FRESH); done
+	$(NEWEST)/python benchmarks/_linear_compiled.py
+	$(NEWEST)/python benchmarks/_linear_pod.py
+	$(NEWEST)/python benchmarks/conformance.py --json benchmarks/results/conformance.json --markdown docs/truth_table.md
+	$(NEWEST)/python benchmarks/accuracy.py --json benchmarks/results/accuracy.json --markdown docs/accuracy.md \
 	  --pictures docs/_static
-	$(BIN)/python benchmarks/bench_verify.py --json benchmarks/results/verify.json
-	$(BIN)/python benchmarks/report.py
-	$(BIN)/python benchmarks/readme_figures.py
+	$(NEWEST)/python benchmarks/bench_verify.py --json benchmarks/results/verify.json
+	$(NEWEST)/python benchmarks/report.py
+	$(NEWEST)/python benchmarks/readme_figures.py
 
 check: install
 	@echo; echo '== $(ONE_CORE_EACH), two at a time'; start=$$SECONDS; \

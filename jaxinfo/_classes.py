@@ -84,8 +84,8 @@ class Classes:
         a pass and needs none.
         """
         if typed_sharding(x) or x.shape[self.axis] == 0:
-            picked = self.sum(jnp.where(self.index(x) == labels, x, 0))
-        elif self.mesh_axis is None:
+            return self._pick_by_selection(x, labels)
+        if self.mesh_axis is None:
             picked = jnp.take_along_axis(x, jnp.maximum(labels, 0), axis=self.axis)
         else:
             local = labels - self._first(x)
@@ -102,23 +102,36 @@ class Classes:
             picked = jnp.take_along_axis(given, jnp.maximum(labels, 0), axis=self.axis)
             return jnp.where(labels < 0, jnp.nan, jax.lax.bitcast_convert_type(picked, self.narrow).astype(x.dtype))
 
-        if self.narrow is None or self.mesh_axis is not None or typed_sharding(x) or x.shape[self.axis] == 0:
+        if self.narrow is None or not self._local(x):
             return self.pick(x, labels)
-        return jax.lax.platform_dependent(x, labels, cpu=bits, default=self.pick)
+        return jax.lax.platform_dependent(x, labels, cpu=bits, default=self._pick_by_selection)
 
     def split(self, t: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return `t` with 0 at each label, and what stood there, the axis kept; linear in `t`.
 
-        A sum over the first is one over the other classes. Where it can it takes a gather and a scatter,
-        which leave sums over the rest free to fuse.
+        A sum over the first is one over the other classes. On CPUs it takes a gather and a scatter where it can, which
+        leave sums over the rest free to fuse; on accelerators selections fuse, and a scatter is an array of its own.
         """
-        if self.mesh_axis is not None or typed_sharding(t) or t.shape[self.axis] == 0 or self.narrow is not None:
+
+        def by_selection(t: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
             at_label = self.index(t) == labels
             return jnp.where(at_label, 0, t), self.sum(jnp.where(at_label, t, 0))
-        where = list(jnp.indices(labels.shape, jnp.int32, sparse=True))
-        where[self.axis] = jnp.maximum(labels, 0)
-        there = t[tuple(where)]
-        return t.at[tuple(where)].multiply(0, unique_indices=True), there
+
+        def by_index(t: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+            where = list(jnp.indices(labels.shape, jnp.int32, sparse=True))
+            where[self.axis] = jnp.maximum(labels, 0)
+            there = t[tuple(where)]
+            return t.at[tuple(where)].multiply(0, unique_indices=True), there
+
+        if self.narrow is not None or not self._local(t):
+            return by_selection(t, labels)
+        return jax.lax.platform_dependent(t, labels, cpu=by_index, default=by_selection)
+
+    def pick_made(self, x: jax.Array, labels: jax.Array) -> jax.Array:
+        """Return `pick` of what is not in memory yet, and would be written there for accelerators to gather from it."""
+        if not self._local(x):
+            return self.pick(x, labels)
+        return jax.lax.platform_dependent(x, labels, cpu=self.pick, default=self._pick_by_selection)
 
     def pick_weight(self, weights: jax.Array, labels: jax.Array, x: jax.Array) -> jax.Array:
         """Return the weight of each label, for `weights` laid along the class axis of `x`; nan for label -1."""
@@ -131,6 +144,14 @@ class Classes:
     def slope(self, *pairs: tuple[jax.Array, Any]) -> jax.Array:
         """Return the directional derivative sum_j slope_j t_j of (slope, tangent) pairs, zero tangents left out."""
         return self.sum(sum(slope * t for slope, t in pairs if not isinstance(t, SymbolicZero)))  # type: ignore[arg-type]
+
+    def _pick_by_selection(self, x: jax.Array, labels: jax.Array) -> jax.Array:
+        picked = self.sum(jnp.where(self.index(x) == labels, x, 0))
+        return picked * jnp.where(labels < 0, jnp.nan, 1).astype(x.dtype)
+
+    def _local(self, x: jax.Array) -> bool:
+        """Whether there are classes, all of them here for XLA to lay out."""
+        return self.mesh_axis is None and not typed_sharding(x) and x.shape[self.axis] > 0
 
     def _first(self, x: jax.Array) -> jax.Array:
         return jax.lax.axis_index(self.mesh_axis) * x.shape[self.axis]

@@ -177,7 +177,7 @@ def _label_loss(x: jax.Array, log_sum: LogSum, labels: jax.Array, classes: Class
 
 
 def _at(labels: jax.Array | None, slope: jax.Array, classes: Classes) -> ArrayLike:
-    return 0 if labels is None else classes.pick(slope, labels)
+    return 0 if labels is None else classes.pick_made(slope, labels)
 
 
 def _moves(tangent: object) -> bool:
