@@ -1,11 +1,14 @@
 """The losses of classification: softmax_cross_entropy and nll."""
 
 import dataclasses
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
 from jaxinfo import _checks
+from jaxinfo._classes import Classes
 from jaxinfo._cross_entropy import acts, distribution_terms, label_terms, weighted_surprise
 from jaxinfo._normalise import include, normalise, prepare, settle
 from jaxinfo._transform import cool, transform
@@ -147,4 +150,16 @@ def nll(
     labels = classes.labels(labels, log_p)
     labels = labels if counted is None else jnp.where(counted, labels, 0)
     log_p = log_p * jnp.where(labels < 0, jnp.nan, 1).astype(log_p.dtype)  # nan in the gradient of the row as well
-    return settle(0 - classes.pick(log_p, labels), counted, classes)
+    return settle(0 - _at_label(log_p, labels, classes), counted, classes)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _at_label(log_p: jax.Array, labels: jax.Array, classes: Classes) -> jax.Array:
+    return classes.pick_logit(log_p, labels)
+
+
+@_at_label.defjvp
+def _at_label_jvp(classes: Classes, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    # what moves half precision has its precision too, and a scatter of it makes no float32 array of the classes
+    rate = classes.pick(classes.narrowed(tangents[0]), primals[1])
+    return _at_label(*primals, classes), rate.astype(primals[0].dtype)
