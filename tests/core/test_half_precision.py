@@ -45,14 +45,22 @@ def test_losses_and_gradients_are_those_of_float32(dtype: str, shape: tuple[int,
     if "where" in options:
         options = {"where": jnp.arange(shape[1]) % 5 > 0}
 
-    def losses(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        f = jax.vmap(lambda x, y: jaxinfo.softmax_cross_entropy(x, y, **options))
-        return jaxinfo.softmax_cross_entropy(x, labels, **options), jax.grad(lambda x: f(x, labels).sum())(x)
+    t = jnp.asarray(np.random.default_rng(4).normal(size=shape), dtype)
 
-    (half, slope), (single, single_slope) = jax.jit(lambda x: (losses(x), losses(x.astype(jnp.float32))))(x)
+    def modes(x: jax.Array, t: jax.Array) -> tuple[jax.Array, ...]:
+        f = jax.vmap(lambda x, y: jaxinfo.softmax_cross_entropy(x, y, **options))
+        slope = jax.grad(lambda x: f(x, labels).sum())
+        value, rate = jax.jvp(lambda x: jaxinfo.softmax_cross_entropy(x, labels, **options), (x,), (t,))
+        return value, rate, *jax.jvp(slope, (x,), (t,))
+
+    wide = [a.astype(jnp.float32) for a in (x, t)]
+    (half, rate, *slopes), (single, single_rate, *single_slopes) = jax.jit(lambda: (modes(x, t), modes(*wide)))()
     np.testing.assert_allclose(half, single, rtol=2**-18)
-    assert slope.dtype == dtype
-    np.testing.assert_allclose(slope.astype(jnp.float32), single_slope.astype(dtype).astype(jnp.float32), rtol=2**-7)
+    np.testing.assert_allclose(rate, single_rate, rtol=2**-16, atol=2**-18)
+    for slope, wanted in zip(slopes, single_slopes, strict=True):
+        assert slope.dtype == dtype
+        rounded = wanted.astype(dtype).astype(jnp.float32)
+        np.testing.assert_allclose(slope.astype(jnp.float32), rounded, rtol=2**-7, atol=float(jnp.finfo(dtype).tiny))
 
 
 @HALF

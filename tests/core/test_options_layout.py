@@ -18,6 +18,7 @@ from .transforms import assert_same
 RANDOM = np.random.default_rng(11)
 NUMBERS = {"label_smoothing": 0.1, "z_loss": 0.03, "soft_cap": 6.0, "temperature": 1.3}
 WITHOUT_CAP = {k: v for k, v in NUMBERS.items() if k != "soft_cap"}
+UNTRANSFORMED = {k: v for k, v in WITHOUT_CAP.items() if k != "temperature"}
 kinds = pytest.mark.parametrize("kind", ["labels", "distribution"])
 
 
@@ -101,14 +102,21 @@ def test_options_of_any_precision_leave_the_dtypes_of_the_contract(dtype: str, o
 @pytest.mark.skipif(jax.device_count() < 8, reason="needs eight devices")
 @kinds
 @pytest.mark.parametrize(
-    ("sharding", "options"),
-    [(AxisType.Explicit, NUMBERS), (AxisType.Explicit, WITHOUT_CAP), (AxisType.Auto, WITHOUT_CAP)],
-    ids=["explicit, all", "explicit, no cap", "auto, no cap"],
+    ("sharding", "options", "dtype"),
+    [
+        (AxisType.Explicit, NUMBERS, "float32"),
+        (AxisType.Explicit, WITHOUT_CAP, "float32"),
+        (AxisType.Auto, WITHOUT_CAP, "float32"),
+        (AxisType.Explicit, UNTRANSFORMED, "bfloat16"),
+        (AxisType.Auto, UNTRANSFORMED, "bfloat16"),
+    ],
+    ids=["explicit, all", "explicit, no cap", "auto, no cap", "explicit, half", "auto, half"],
 )
-def test_sharded_classes_are_not_gathered(sharding: AxisType, options: dict[str, float], kind: str) -> None:
+def test_sharded_classes_are_not_gathered(sharding: AxisType, options: dict[str, float], dtype: str, kind: str) -> None:
     n, v = 8, 64
     mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(sharding, sharding))
     x, targets, where, weights = batch(kind, n, classes=v)
+    x = jnp.asarray(x, dtype)
     numbers = {k: jnp.asarray(value) for k, value in options.items()}
 
     def loss(x: jax.Array, numbers: Any, targets: jax.Array, where: jax.Array, weights: jax.Array) -> jax.Array:
