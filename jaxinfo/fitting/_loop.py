@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxinfo.fitting._hessian import hessian
 from jaxinfo.fitting._line_search import NewtonState
 from jaxinfo.fitting._methods import default_tolerance
 from jaxinfo.fitting._newton_cg import NewtonCGState
@@ -17,7 +18,6 @@ from jaxinfo.fitting._result import History, Reason
 from jaxinfo.fitting._state import FitState, Point, early, validated
 from jaxinfo.fitting._stochastic import stochastic_turn
 from jaxinfo.fitting._stopping import Evidence, certify, conclusive, judge, overrule, rounding_floor
-from jaxinfo.fitting._tiled import tiled_hessian
 from jaxinfo.fitting._trees import choose
 from jaxinfo.fitting._trees import norm as norm_of
 
@@ -123,9 +123,9 @@ def _evaluate(problem: Problem, state: FitState) -> tuple[tuple[jax.Array, Any, 
     if not problem.method.second_order:
         return value_grads_parts(state.params), {}
     tolerance = conclusive(state.last_decrement, problem.tolerance)
-    if problem.tile is not None:
-        hessian = partial(tiled_hessian, problem, state.params)
-        return value_grads_parts(state.params), {"hessian": hessian, "tolerance": tolerance}
+    if problem.curvature is not None:
+        made = partial(hessian, problem, state.params)
+        return value_grads_parts(state.params), {"hessian": made, "tolerance": tolerance}
     out, linear = jax.linearize(value_grads_parts, state.params)
     return out, {"hvp": lambda v: linear(v)[1], "tolerance": tolerance}
 

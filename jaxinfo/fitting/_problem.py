@@ -37,6 +37,18 @@ class Inputs(NamedTuple):
     key: jax.Array
 
 
+class Curvature(NamedTuple):
+    """How the exact Hessian is made.
+
+    Attributes:
+        tile: of how many examples at a time, None for all.
+        by_predictors: whether by those that the loss is a function of, example by example.
+    """
+
+    tile: int | None
+    by_predictors: bool
+
+
 class Problem(NamedTuple):
     """What does not change during a fit.
 
@@ -51,7 +63,7 @@ class Problem(NamedTuple):
         penalty: the penalty, for minibatches.
         inputs: the arrays.
         examples: number of examples.
-        tile: of them, how many the exact Hessian is made of at a time, None for all.
+        curvature: how the exact Hessian is made, None for one product for each parameter.
     """
 
     objective: Callable[[Any], tuple[jax.Array, Parts]]
@@ -64,14 +76,14 @@ class Problem(NamedTuple):
     penalty: Penalty | None
     inputs: Inputs
     examples: int
-    tile: int | None = None
+    curvature: Curvature | None = None
 
     def at(self, inputs: Inputs) -> "Problem":
         """Return the same fit of other arrays."""
         made = _problem(
             self.loss, self.penalty, inputs, self.method, self.max_steps, self.tolerance, self.patience, self.examples
         )
-        return made._replace(tile=self.tile)
+        return made._replace(curvature=self.curvature)
 
     @property
     def batches(self) -> int:

@@ -12,13 +12,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxinfo.fitting._checkpoint import Saver
 from jaxinfo.fitting._diagnosis import lowest_loss
+from jaxinfo.fitting._hessian import curvature_of
 from jaxinfo.fitting._loop import advance
 from jaxinfo.fitting._objective import Loss
 from jaxinfo.fitting._problem import Inputs, Options, Problem, make_problem
 from jaxinfo.fitting._progress import Reporter
 from jaxinfo.fitting._result import Reason
 from jaxinfo.fitting._state import FitState, start
-from jaxinfo.fitting._tiled import tile_of
 
 _CHUNK_SECONDS = 0.1  # the device runs about this long between two looks of the host
 _CHUNK_TURNS = 64  # and with several processes, whose clocks differ, at most so many turns
@@ -48,7 +48,7 @@ def compile_loop(loss: Loss, params: Any, inputs: Inputs, options: Options) -> R
 
     inputs = jax.tree.map(jnp.asarray, place(inputs))  # the compiled program takes arrays of the device only
     problem = make_problem(loss, params, inputs, options)
-    problem = problem._replace(tile=tile_of(problem, params))
+    problem = problem._replace(curvature=curvature_of(problem, params))
     first = place(start(problem, params))
     step = jax.jit(partial(_advance, problem), out_shardings=replicated)
     run = step.lower(first, inputs, 0).compile()

@@ -1,4 +1,4 @@
-"""The Hessian by tiles of examples: the same fit, only where each example's loss is its own, and leaner."""
+"""The Hessian by tiles of examples and by linear predictors: the same fit, where each example's loss is its own."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +12,9 @@ from jax.flatten_util import ravel_pytree
 import jaxinfo
 from jaxinfo import _tiles
 from jaxinfo.fitting import fit
+from jaxinfo.fitting._hessian import curvature_of, hessian
 from jaxinfo.fitting._information import hessian_matrix
 from jaxinfo.fitting._problem import Options, Problem, as_inputs, make_problem
-from jaxinfo.fitting._tiled import tile_of, tiled_hessian
 
 ROWS = 137
 RANDOM = np.random.default_rng(0)
@@ -34,6 +34,12 @@ def softmax_loss(params: Any, data: Any) -> jax.Array:
     return jaxinfo.softmax_cross_entropy(jnp.matmul(x, params["w"]) + params["b"][None, :], y)
 
 
+def softmax_loss_by_hand(params: Any, data: Any) -> jax.Array:
+    """Without a product that could be found in it."""
+    x, y = data
+    return jaxinfo.softmax_cross_entropy(jnp.sum(x[:, :, None] * params["w"][None], 1) + params["b"][None, :], y)
+
+
 def ridge(params: Any) -> jax.Array:
     return 0.1 * jnp.sum(params["w"] ** 2) + 1e-3 * jnp.sum(params["b"] ** 2)
 
@@ -42,21 +48,21 @@ def problem_of(
     loss: Callable, params: Any = PARAMS, data: Any = (X, Y), weights: Any = None, penalty: Any = None
 ) -> Problem:
     problem = make_problem(loss, params, as_inputs(params, data, weights, None, None), Options("newton", penalty))
-    return problem._replace(tile=tile_of(problem, params))
+    return problem._replace(curvature=curvature_of(problem, params))
 
 
-@pytest.mark.parametrize("weights", [None, "counts", "mask"])
-@pytest.mark.parametrize("rows", [20, 31, ROWS])
-def test_hessian_is_that_of_the_whole(weights: str | None, rows: int) -> None:
+@pytest.mark.parametrize("loss", [softmax_loss, softmax_loss_by_hand])
+@pytest.mark.parametrize(("rows", "weights"), [(20, None), (31, "counts"), (ROWS, "mask")])
+def test_hessian_is_that_of_the_whole(loss: Callable, rows: int, weights: str | None) -> None:
     given = {"counts": RANDOM.integers(0, 4, rows), "mask": RANDOM.random(rows) < 0.7}
     data = (X[:rows], Y[:rows])
-    problem = problem_of(softmax_loss, data=data, weights=given.get(weights or ""), penalty=ridge)
-    assert problem.tile == 10
+    problem = problem_of(loss, data=data, weights=given.get(weights or ""), penalty=ridge)
+    assert problem.curvature == (10, loss is softmax_loss)
     at = jax.tree.map(
         lambda leaf: leaf + 0.3 * jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape), PARAMS
     )
     want = hessian_matrix(lambda params: problem.objective(params)[0], at)
-    got = jax.jit(lambda params: tiled_hessian(problem, params))(at)
+    got = jax.jit(lambda params: hessian(problem, params))(at)
     np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
 
 
@@ -100,13 +106,17 @@ def paired(beta: jax.Array, data: Any) -> jax.Array:
     return jnp.where(first, jnp.logaddexp(score, other) - score, 0)
 
 
-@pytest.mark.parametrize("loss", [partial_likelihood, centred, with_offsets, paired])
-def test_losses_that_need_all_examples_are_left_whole(loss: Callable) -> None:
-    outcomes = Y > 0 if loss is partial_likelihood else Y.astype(X.dtype)
-    assert problem_of(loss, jnp.zeros(3), (X, outcomes)).tile is None
-    found = fit(loss, jnp.zeros(3), (X, outcomes), progress=False)
+@pytest.mark.parametrize(
+    ("loss", "curvature"),
+    [(partial_likelihood, None), (paired, None), (centred, (None, True)), (with_offsets, (None, True))],
+)
+def test_losses_that_need_all_examples_are_left_whole(loss: Callable, curvature: tuple | None) -> None:
+    # a cumulative sum of exponentials takes long to compile
+    data = (X[:30], Y[:30] > 0) if loss is partial_likelihood else (X, Y.astype(X.dtype))
+    assert problem_of(loss, jnp.zeros(3), data).curvature == curvature
+    found = fit(loss, jnp.zeros(3), data, progress=False)
     assert found.reason.name in ("CONVERGED", "FLOAT_FLOOR")
-    gradient = jax.grad(lambda beta: jnp.sum(loss(beta, (X, outcomes))))(found.params)
+    gradient = jax.grad(lambda beta: jnp.sum(loss(beta, data)))(found.params)
     np.testing.assert_allclose(gradient, 0, atol=1e-5)
 
 
@@ -114,5 +124,6 @@ def test_data_that_are_no_rows_are_left_whole() -> None:
     def counts(logits: jax.Array, data: Any) -> jax.Array:
         return jaxinfo.cross_entropy(jnp.log(data["shares"]), logits)[None]
 
-    assert problem_of(counts, jnp.zeros(3), {"shares": jnp.array([0.2, 0.3, 0.5])}).tile is None
-    assert problem_of(lambda p, data: softmax_loss(p, data[0]), data=((X, Y), jnp.zeros(3))).tile is None
+    assert problem_of(counts, jnp.zeros(3), {"shares": jnp.array([0.2, 0.3, 0.5])}).curvature is None
+    beside = problem_of(lambda p, data: softmax_loss(p, data[0]), data=((X, Y), jnp.zeros(3)))
+    assert beside.curvature == (None, True)
