@@ -36,7 +36,8 @@ class FitResult:
             of `params`: along it the likelihood grows for ever. None otherwise.
         method: the method that ran.
         steps: parameter updates made.
-        evaluations: evaluations of the objective, of its gradient, and Hessian-vector products.
+        evaluations: evaluations of the objective, of its gradient, and Hessian-vector products; an exact Hessian counts
+            as one for each parameter.
         gradient_norm: Euclidean norm of the objective's gradient at `params`.
         decrement: half the squared Newton decrement at `params`: the estimated distance of the objective
             from its minimum, in nats; nan where it was not computed.

@@ -9,15 +9,18 @@ from jax.extend.core import jaxprs_in_params
 from jaxlib import version
 
 _AT_ONCE = 64  # directions together at most
-_VALUES_AT_ONCE = 2**18  # of an intermediate result of theirs: what stays in a core's cache is many times faster
+VALUES_AT_ONCE = 2**18  # of an intermediate result of theirs: what stays in a core's cache is many times faster
 
 
-def images(push: Callable[[jax.Array], Any], directions: jax.Array) -> Any:
-    """Return what `push` makes of each of the directions [K, ...], stacked: `vmap` in blocks."""
+def images(push: Callable[[jax.Array], Any], directions: jax.Array, values: int = VALUES_AT_ONCE) -> Any:
+    """Return what `push` makes of each of the directions [K, ...], stacked: `vmap` in blocks.
+
+    A block is of so many directions as keep an intermediate result of theirs within so many `values`.
+    """
     like = jax.ShapeDtypeStruct(directions.shape[1:], directions.dtype)
     if _wrong_together(like.dtype):
         return jax.lax.map(push, directions)
-    at_once = min(_AT_ONCE, max(1, _VALUES_AT_ONCE // largest(jax.make_jaxpr(push)(like).jaxpr)))
+    at_once = min(_AT_ONCE, max(1, values // largest(jax.make_jaxpr(push)(like).jaxpr)))
     if len(directions) <= at_once:
         return jax.vmap(push)(directions)
     return jax.lax.map(push, directions, batch_size=at_once)

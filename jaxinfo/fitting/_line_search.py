@@ -44,12 +44,16 @@ def damped_step(
     slope: jax.Array,
     step: Any,
     evaluations: jax.Array,
+    tolerance: jax.Array | float = 0.0,
 ) -> tuple[Any, NewtonState]:
     """Return the largest tried share of `step` that lowers the objective, and the state it leaves.
 
-    `slope` is the derivative of the objective along `step`: minus the squared decrement.
+    `slope` is the derivative of the objective along `step`: minus the squared decrement. With a decrement within
+    `tolerance` nobody asks for the step any more: none is tried.
     """
-    share, trials = backtrack(value_fn, params, value, slope, step)
+    settled = (slope <= 0) & (-slope / 2 <= tolerance)
+    share, trials = backtrack(value_fn, params, value, jnp.where(settled, 0, slope), step)
+    share = jnp.where(settled, 1, share)
     state = NewtonState(-slope / 2, share, evaluations + trials)
     # a refused step may hold infinities, and 0 * inf is nan: select, do not multiply
     return jax.tree.map(lambda d: jnp.where(share > 0, share.astype(d.dtype) * d, 0), step), state

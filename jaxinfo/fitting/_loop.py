@@ -69,7 +69,8 @@ def _turn(problem: Problem, state: FitState) -> FitState:
     best, stale, next_look = seen.best, state.stale, state.next_look
 
     if newton is not None:
-        floor = rounding_floor(value_fn, params, value, grads, newton.decrement)
+        enough = conclusive(state.last_decrement, problem.tolerance)
+        floor = rounding_floor(value_fn, params, value, grads, newton.decrement, enough)
         stalled = newton.accepted == 0
         evidence = Evidence(newton.decrement, state.last_decrement, norm, norm - state.last_norm, stalled)
         reason = judge(evidence, problem.tolerance, floor, doubt=default_tolerance(problem.method, value.dtype))

@@ -22,7 +22,8 @@ def newton() -> optax.GradientTransformationExtraArgs:
 
     Returns:
         A transformation whose `update` needs `value` and `value_fn`, as optax's line searches do, and uses
-        `hvp`, the Hessian-vector product at `params`, where it is given one, or `hessian`, which makes it whole.
+        `hvp`, the Hessian-vector product at `params`, where it is given one, or `hessian`, which makes it whole, and
+        `tolerance`, the decrement from which on no step is wanted.
     """
 
     def update(
@@ -34,6 +35,7 @@ def newton() -> optax.GradientTransformationExtraArgs:
         value_fn: Callable,
         hvp: Callable | None = None,
         hessian: Callable[[], jax.Array] | None = None,
+        tolerance: jax.Array | float = 0.0,
         **extra: Any,
     ) -> tuple[Any, NewtonState]:
         del extra
@@ -45,7 +47,8 @@ def newton() -> optax.GradientTransformationExtraArgs:
             curvature = hessian()
         step = newton_step(curvature, gradient, rounding_of(value))
         evaluations = state.evaluations + gradient.size
-        return damped_step(value_fn, params, value, jnp.vdot(gradient, step), unravel(step), evaluations)
+        slope = jnp.vdot(gradient, step)
+        return damped_step(value_fn, params, value, slope, unravel(step), evaluations, tolerance)
 
     return optax.GradientTransformationExtraArgs(initial_state, update)  # pyright: ignore[reportArgumentType]
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from jaxinfo.fitting._images import images
+from jaxinfo.fitting._images import VALUES_AT_ONCE, images
 from jaxinfo.fitting._objective import Loss
 from jaxinfo.fitting._products import Product, evaluate, inlined, products
 
@@ -56,7 +56,8 @@ class Predicted(NamedTuple):
             slopes = [p.by_rows(slope).astype(others.dtype) for p, slope in zip(self.predictors, slopes, strict=True)]
             return [*slopes, mixed] if mixed.size else slopes
 
-        pushed = images(push, jnp.eye(self.directions, dtype=at[1].dtype))
+        # the images of examples go through memory in any case: blocks as in a cache would not keep them from it
+        pushed = images(push, jnp.eye(self.directions, dtype=at[1].dtype), 4 * VALUES_AT_ONCE)
         hessian = jnp.zeros((size, size), at[1].dtype)
         if len(self.others):
             hessian = hessian.at[np.ix_(self.others, self.others)].set(pushed.pop()[blocks[-1] :])

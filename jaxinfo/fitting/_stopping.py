@@ -67,18 +67,25 @@ def judge(evidence: Evidence, tolerance: float, floor: jax.Array, doubt: float) 
 
 
 def conclusive(last_decrement: jax.Array, tolerance: float) -> jax.Array:
-    """Return the decrement from which on `judge` says CONVERGED, whatever else it hears."""
-    return jnp.minimum(_CONTRACTING * last_decrement, tolerance)
+    """Return the decrement from which on `judge` says CONVERGED, whatever else it hears; 0 if it never does."""
+    return jnp.where(jnp.isfinite(last_decrement), jnp.minimum(_CONTRACTING * last_decrement, tolerance), 0)
 
 
-def rounding_floor(value_fn: Callable, params: Any, value: jax.Array, grads: Any, decrement: jax.Array) -> jax.Array:
+def rounding_floor(
+    value_fn: Callable,
+    params: Any,
+    value: jax.Array,
+    grads: Any,
+    decrement: jax.Array,
+    enough: jax.Array | float = -jnp.inf,
+) -> jax.Array:
     """Measure how far rounding moves the objective: its change under nudges of a few units in the last place.
 
     The part of the change that the gradient explains is taken off.
 
     Returns:
-        The floor, at least one unit in the last place; 0 where the decrement is so far above any rounding
-        that nobody needs to know.
+        The floor, at least one unit in the last place; 0 where nobody needs to know: the decrement is far above any
+        rounding, or not above `enough`.
     """
     eps = jnp.finfo(value.dtype).eps
 
@@ -91,7 +98,8 @@ def rounding_floor(value_fn: Callable, params: Any, value: jax.Array, grads: Any
     def measure() -> jax.Array:
         return jnp.maximum(jnp.max(jax.lax.map(nudged, jnp.arange(4, dtype=jnp.int32))), eps * jnp.abs(value))
 
-    return jax.lax.cond(decrement <= _NEAR_FLOOR * eps * jnp.abs(value), measure, lambda: jnp.zeros_like(value))
+    asked = (decrement > enough) & (decrement <= _NEAR_FLOOR * eps * jnp.abs(value))
+    return jax.lax.cond(asked, measure, lambda: jnp.zeros_like(value))
 
 
 def certify(value_fn: Callable, params: Any, tolerance: float) -> tuple[jax.Array, jax.Array]:
