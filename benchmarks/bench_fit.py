@@ -102,9 +102,9 @@ def page(results: Sequence[tuple[Mapping[str, Any], Sequence[Row]]]) -> str:
         "rounds, to the peer named. NumPy has one BLAS thread, XLA all cores; times of a shared machine move by a",
         "factor between runs.",
         "",
-        "On anes96 a step of ours is mostly the exact Hessian, which a loss that may be anything gives by one product",
-        "for each of the 36 parameters, a tile of rows at a time; statsmodels has this model's formula, of fewer",
-        "operations, and with many rows that is what counts.",
+        "On anes96 a step of ours is mostly the exact Hessian. statsmodels has this model's formula for it; ours comes",
+        "from a loss that may be anything, in which the product of features and coefficients is found: 6 products with",
+        "the Hessian for 36 parameters, and a product of matrices.",
     ]
     for made, rows in results:
         versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items() if version)
