@@ -1,7 +1,7 @@
 """The class axis: sums, maxima and picks along it, on one device or sharded over a mesh axis."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -54,6 +54,10 @@ class Classes:
         For the forms of CPUs, where a maximum takes a third of the time and what is written out half the memory.
         """
         return x if self.narrow is None else x.astype(self.narrow)
+
+    def widened(self) -> "Classes":
+        """Return the classes of logits that have digits of their own."""
+        return replace(self, narrow=None)
 
     def any(self, x: jax.Array) -> jax.Array:
         """Whether any class has it, the axis kept."""
@@ -114,8 +118,7 @@ class Classes:
         """
 
         def by_selection(t: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-            at_label = self.index(t) == labels
-            return jnp.where(at_label, 0, t), self.sum(jnp.where(at_label, t, 0))
+            return jnp.where(self.index(t) == labels, 0, t), self._selected(t, labels, t)
 
         def by_index(t: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
             where = list(jnp.indices(labels.shape, jnp.int32, sparse=True))
@@ -136,7 +139,7 @@ class Classes:
     def pick_weight(self, weights: jax.Array, labels: jax.Array, x: jax.Array) -> jax.Array:
         """Return the weight of each label, for `weights` laid along the class axis of `x`; nan for label -1."""
         if self.mesh_axis is not None or typed_sharding(x) or typed_sharding(weights):
-            picked = self.sum(jnp.where(self.index(x) == labels, weights, 0))
+            picked = self._selected(weights, labels, x)
         else:
             picked = jnp.take(weights.reshape(-1), jnp.maximum(labels, 0))
         return jnp.where(labels < 0, jnp.nan, picked)
@@ -146,8 +149,11 @@ class Classes:
         return self.sum(sum(slope * t for slope, t in pairs if not isinstance(t, SymbolicZero)))  # type: ignore[arg-type]
 
     def _pick_by_selection(self, x: jax.Array, labels: jax.Array) -> jax.Array:
-        picked = self.sum(jnp.where(self.index(x) == labels, x, 0))
-        return picked * jnp.where(labels < 0, jnp.nan, 1).astype(x.dtype)
+        return self._selected(x, labels, x) * jnp.where(labels < 0, jnp.nan, 1).astype(x.dtype)
+
+    def _selected(self, values: jax.Array, labels: jax.Array, x: jax.Array) -> jax.Array:
+        """Return the sum over the classes of `x` that are labels: of one value each, 0 for label -1."""
+        return self.sum(jnp.where(self.index(x) == labels, values, 0))
 
     def _local(self, x: jax.Array) -> bool:
         """Whether there are classes, all of them here for XLA to lay out."""

@@ -1,6 +1,5 @@
 """The losses of classification: softmax_cross_entropy and nll."""
 
-import dataclasses
 from functools import partial
 
 import jax
@@ -93,7 +92,7 @@ def softmax_cross_entropy(
     given, counted = include(x, where, classes)
     x, lower = cool(given, temperature, classes) if soft_cap is None else (transform(given, temperature, soft_cap), 0.0)
     if x is not given:
-        classes = dataclasses.replace(classes, narrow=None)
+        classes = classes.widened()
     if is_labels:
         labels = classes.labels(targets, x)
         labels = labels if counted is None else jnp.where(counted, labels, 0)

@@ -36,7 +36,7 @@ def mass_loss(mass: jax.Array, x: jax.Array, log_sum: LogSum, classes: Classes, 
         return served & _present(mass, x, even, classes), make
 
     def plain(mass: jax.Array, x: jax.Array, *log_sum: jax.Array) -> tuple[jax.Array, Callable[[], jax.Array]]:
-        loss = _plain(mass, x, LogSum(*log_sum), classes, even)
+        loss = _unguarded(mass, x, LogSum(*log_sum), classes, even)
         return _served(log_sum[0], loss), lambda: loss
 
     if classes.mesh_axis is not None:
@@ -60,7 +60,7 @@ def mass_slope(x: jax.Array, mass: jax.Array, log_sum: LogSum, classes: Classes,
             return (total - each) * p - each * rest
 
         # an absent class has its slope of -m_j if it has mass, and no even share of it
-        return _served(m, _plain(mass, classes.narrowed(x), LogSum(m, l), classes, even) if even else l), make
+        return _served(m, _unguarded(mass, classes.narrowed(x), LogSum(m, l), classes, even) if even else l), make
 
     return (careful if classes.mesh_axis is not None else partial(arithmetic_first, quick, careful))(x, mass, *log_sum)
 
@@ -80,12 +80,13 @@ def _careful_mass_slope(
     return (classes.sum(mass) - mass) * refined_probs(x, log_p, row) + mass * jnp.expm1(log_p)
 
 
-def _plain(mass: jax.Array, x: jax.Array, log_sum: LogSum, classes: Classes, even: bool) -> jax.Array:
+def _unguarded(mass: jax.Array, x: jax.Array, log_sum: LogSum, classes: Classes, even: bool) -> jax.Array:
     """Return the loss without regard to infinite logits, each of which makes it infinite or nan."""
     return classes.sum((mass / classes.count(x) if even else mass) * (log_sum.l - lowered(x, log_sum.m)))
 
 
 def _served(m: jax.Array, of_row: jax.Array) -> jax.Array:
+    """Whether arithmetic alone serves a row with the maximum m: neither it nor what was made `of_row` is infinite."""
     return (jnp.abs(m) < LARGEST / 2) & (jnp.abs(of_row) < jnp.inf)
 
 

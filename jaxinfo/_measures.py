@@ -1,6 +1,5 @@
 """The measures of distributions given by logits: entropy, cross-entropy, KL divergence, and their units."""
 
-import dataclasses
 import math
 from functools import partial
 
@@ -163,7 +162,7 @@ def prepare_pair(
     a, classes, where = prepare(p, axis, where, "p")
     _checks.check_same_shape(_checks.as_float_array(q, "q"), a.shape, name="q", of="p")
     if jnp.asarray(q).dtype != classes.narrow:  # both are read as half precision, or neither
-        classes = dataclasses.replace(classes, narrow=None)
+        classes = classes.widened()
     a, b = _checks.promote(a, pin(q, "q"))
     (a, counted), (b, _) = include(a, where, classes), include(b, where, classes)
     return a, b, classes, counted

@@ -93,7 +93,8 @@ def _separate(loss: Loss, params: Any, data: Any) -> Predicted | None:
     if made is None:
         return None
     separate = made.separate
-    return made if jax.jit(lambda params, data: separate(_away(params), data))(params, data) else None
+    with jax.debug_nans(False):  # away from the starting point a loss may have no value
+        return made if jax.jit(lambda params, data: separate(_away(params), data))(params, data) else None
 
 
 def _width(loss: Loss, params: Any, data: Any, count: int, made: Predicted | None) -> int:
@@ -118,7 +119,8 @@ def _row_by_row(loss: Loss, params: Any, data: Any, count: int) -> bool:
         return [(whole[rows], loss(params, jax.tree.map(itemgetter(rows), data))) for rows in samples]
 
     try:
-        pairs = losses(params, data, samples)
+        with jax.debug_nans(False):
+            pairs = losses(params, data, samples)
     except Exception:  # made for as many rows as there are, such as one that closes over offsets
         return False
     close = jnp.finfo(jnp.result_type(*jax.tree.leaves(params))).eps ** 0.5

@@ -11,7 +11,7 @@ import pytest
 import jaxinfo
 
 inf, nan = float("inf"), float("nan")
-HALF = pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+HALF = pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 SHAPES = pytest.mark.parametrize("shape", [(9, 10), (12, 40_000), (7, 9_001)], ids=str)  # the second is cut into tiles
 PAIRS: dict[str, Callable[..., jax.Array]] = {
     "kl": jaxinfo.kl_divergence,

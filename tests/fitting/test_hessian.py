@@ -52,7 +52,9 @@ def problem_of(
 
 
 @pytest.mark.parametrize("loss", [softmax_loss, softmax_loss_by_hand])
-@pytest.mark.parametrize(("rows", "weights"), [(20, None), (31, "counts"), (ROWS, "mask")])
+@pytest.mark.parametrize(
+    ("rows", "weights"), [pytest.param(20, None, marks=pytest.mark.slow), (31, "counts"), (ROWS, "mask")]
+)
 def test_hessian_is_that_of_the_whole(loss: Callable, rows: int, weights: str | None) -> None:
     given = {"counts": RANDOM.integers(0, 4, rows), "mask": RANDOM.random(rows) < 0.7}
     data = (X[:rows], Y[:rows])

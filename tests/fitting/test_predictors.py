@@ -78,6 +78,7 @@ def of_two_layers(params: Any, data: Any) -> jax.Array:
     return softmax(jnp.matmul(jnp.tanh(jnp.matmul(data[0], params["w"])), params["v"]), data[1])
 
 
+ALWAYS = ("jitted", "example by example", "of one vector", "of two layers")  # the others are slow: they compile long
 LOSSES: dict[str, tuple[Callable, Any, int]] = {  # loss, where it starts, directions that it needs
     "with a bias": (with_bias, {"b": jnp.zeros(CLASSES), "w": MATRIX}, 2 * CLASSES),
     "jitted": (jax.jit(with_bias), {"b": jnp.zeros(CLASSES), "w": MATRIX}, 2 * CLASSES),
@@ -100,7 +101,11 @@ def ridge(params: Any) -> jax.Array:
 
 @pytest.mark.parametrize(
     ("name", "tile", "dtype"),
-    [*((name, 5, "float64") for name in LOSSES), ("transposed", None, "float32"), ("gaussian", None, "float32")],
+    [
+        *(pytest.param(name, 5, "float64", marks=() if name in ALWAYS else pytest.mark.slow) for name in LOSSES),
+        ("transposed", None, "float32"),
+        ("gaussian", None, "float32"),
+    ],
 )
 def test_hessian_by_them_is_the_hessian(
     name: str, tile: int | None, dtype: str, monkeypatch: pytest.MonkeyPatch
