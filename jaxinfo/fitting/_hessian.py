@@ -35,7 +35,7 @@ def curvature_of(problem: Problem, params: Any) -> Curvature | None:
     """
     loss, data, count = problem.loss, problem.inputs.data, problem.examples
     arrays = jax.tree.leaves((data, problem.inputs.weights))
-    if problem.method.name != "newton" or jax.eval_shape(loss, params, data).shape != (count,):
+    if problem.method.name != "newton" or not count or jax.eval_shape(loss, params, data).shape != (count,):
         return None
     several = any(len(leaf.sharding.device_set) > 1 for leaf in arrays)
     if several or len({leaf.dtype for leaf in jax.tree.leaves(params)}) > 1:

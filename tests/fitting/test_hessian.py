@@ -129,3 +129,13 @@ def test_data_that_are_no_rows_are_left_whole() -> None:
     assert problem_of(counts, jnp.zeros(3), {"shares": jnp.array([0.2, 0.3, 0.5])}).curvature is None
     beside = problem_of(lambda p, data: softmax_loss(p, data[0]), data=((X, Y), jnp.zeros(3)))
     assert beside.curvature == (None, True)
+
+
+def test_without_examples_the_prior_decides() -> None:
+    found = fit(softmax_loss, PARAMS, (X[:0], Y[:0]), method="newton", penalty=towards_one, progress=False)
+    assert found.reason.name == "CONVERGED"
+    np.testing.assert_allclose(ravel_pytree(found.params)[0], 1, rtol=1e-12)
+
+
+def towards_one(params: Any) -> jax.Array:
+    return jnp.sum((ravel_pytree(params)[0] - 1) ** 2)
