@@ -39,7 +39,7 @@ def statistics(plan: Plan, inputs: Inputs, fixed: Fixed) -> tuple[Rows, Kept]:
 
     def body(sums: Sums, start: Any, size: int) -> Sums:
         block, place = inputs.block(start, size), fixed.block(start, size)
-        x = shaped(block_products(plan, block, place), block.head.temperature, block.head.soft_cap)
+        x = shaped(unshaped(plan, block, place), block.head.temperature, block.head.soft_cap)
         return add_block(plan, sums, x, block, place, start)
 
     return close(plan, fold(body, empty(plan, inputs, fixed), inputs.head.classes, plan.size))
@@ -64,9 +64,9 @@ def empty(plan: Plan, inputs: Inputs, fixed: Fixed) -> Sums:
     return sums
 
 
-def block_products(plan: Plan, inputs: Inputs, fixed: Fixed) -> jax.Array:
+def unshaped(plan: Plan, inputs: Inputs, fixed: Fixed, products: jax.Array | None = None) -> jax.Array:
     """Return the logits of a block before temperature and soft cap, -inf where they are not included."""
-    return masked(affine(inputs.head, plan.dtype), fixed.included, -jnp.inf)
+    return masked(affine(inputs.head, plan.dtype, products), fixed.included, -jnp.inf)
 
 
 def add_block(plan: Plan, sums: Sums, x: jax.Array, inputs: Inputs, fixed: Fixed, start: Any) -> Sums:

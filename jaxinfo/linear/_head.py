@@ -46,12 +46,12 @@ class Head(NamedTuple):
         return self._replace(kernel=cut(self.kernel, start, size), bias=cut(self.bias, start, size))
 
 
-def affine(head: Head, dtype: Any) -> jax.Array:
-    """Return hidden @ kernel + bias [N, V] of a block in `dtype`, accumulated in it.
+def affine(head: Head, dtype: Any, products: jax.Array | None = None) -> jax.Array:
+    """Return hidden @ kernel + bias [N, V] of a block in `dtype`, accumulated in it; `products` may be there already.
 
     It is pinned (see `jaxinfo._normalise.pin`): every use sees the same values.
     """
-    x = product(head.hidden, head.kernel, (1, 0), dtype)
+    x = product(head.hidden, head.kernel, (1, 0), dtype) if products is None else products
     if head.bias is not None:
         x = x + jnp.expand_dims(head.bias.astype(dtype), 0)
     return jax.lax.optimization_barrier(x)

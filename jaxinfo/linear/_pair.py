@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxinfo._js import log_mix
 from jaxinfo._logratio import expm1_minus, graft, refined_probs, two_diff
 from jaxinfo._normalise import LogSum
-from jaxinfo.linear._fold import block_products
+from jaxinfo.linear._fold import unshaped
 from jaxinfo.linear._head import Head, below, fold, like, shaped
 from jaxinfo.linear._rows import Fixed, Inputs, Plan
 
@@ -141,5 +141,5 @@ def sums(
 
 def block_logits(plan: Plan, head: Head, fixed: Fixed, start: Any, size: int) -> jax.Array:
     """Return a block of a head's logits, -inf where they are not included."""
-    z = block_products(plan, Inputs(head.block(start, size)), fixed.block(start, size))
+    z = unshaped(plan, Inputs(head.block(start, size)), fixed.block(start, size))
     return shaped(z, head.temperature, head.soft_cap)

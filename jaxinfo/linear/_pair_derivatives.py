@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxinfo.linear._any import blocks_of_classes
-from jaxinfo.linear._fold import block_products
+from jaxinfo.linear._fold import unshaped
 from jaxinfo.linear._head import Head, fold, like, masked, paste, shaped
 from jaxinfo.linear._pair import Level, Terms, pair_of
 from jaxinfo.linear._reverse import Gradients, product_over_classes, product_over_tokens, turned
@@ -48,7 +48,7 @@ def _backward(slopes: Slopes, plan: Plan, saved: tuple, g: jax.Array) -> tuple[H
     def body(sums: tuple[Gradients, ...], start: Any, size: int) -> tuple[Gradients, ...]:
         place = fixed.block(start, size)
         parts = tuple(head.block(start, size) for head in heads)
-        products = tuple(block_products(plan, Inputs(part), place) for part in parts)
+        products = tuple(unshaped(plan, Inputs(part), place) for part in parts)
         shapes = [jax.vjp(shaped, z, part.temperature, part.soft_cap) for z, part in zip(products, parts, strict=True)]
         pair = pair_of(shapes[0][0], shapes[1][0], levels[0], levels[1], shift)
         out = []
@@ -88,7 +88,7 @@ def sums_any(
         width = columns[0][0].shape[1]
         parts = (head._replace(kernel=k, bias=b) for head, (k, b) in zip(heads, columns, strict=True))
         place = fixed.block(start, width)
-        a, b = (shaped(block_products(plan, Inputs(h), place), h.temperature, h.soft_cap) for h in parts)
+        a, b = (shaped(unshaped(plan, Inputs(h), place), h.temperature, h.soft_cap) for h in parts)
         new = terms(pair_of(a, b, *levels, shift))
         return tuple(s + jnp.sum(t, axis=1) for s, t in zip(carry, new, strict=True))
 

