@@ -10,6 +10,8 @@ SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
 NEWEST := .venv-newest/bin
+NUMBERS := ./tests/core ./tests/linear
+SHORT := XLA_FLAGS=--xla_llvm_disable_expensive_passes=true
 ONE_CORE_EACH := lint types docs package readme-fit
 ALL_CORES := test notebooks readme-test
 
@@ -33,8 +35,12 @@ lint: install
 types: install
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# What checks numbers runs as users compile it; fits, checkers, commands and the slow ones without the passes of LLVM
+# that programs so short do not repay, in two thirds of the time.
 test: install
-	$(BIN)/pytest -m 'slow or not slow'
+	$(BIN)/pytest jaxinfo $(NUMBERS)
+	$(SHORT) $(BIN)/pytest -m slow jaxinfo $(NUMBERS)
+	$(SHORT) $(BIN)/pytest -m 'slow or not slow' ./tests $(NUMBERS:%=--ignore=%)
 
 notebooks: install
 	$(BIN)/python .ci/notebooks.py

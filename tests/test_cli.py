@@ -48,6 +48,7 @@ def fit_json(folder: Path, *args: object) -> dict:
     return figures
 
 
+@pytest.mark.slow
 def test_digits_from_another_directory(tmp_path: Path) -> None:
     """The first command of a newcomer, in a process of its own with jax's own settings."""
     command = [sys.executable, "-m", "jaxinfo.cli", "fit", "digits", "--json", "fit.json", "--plot", "fit.png"]
@@ -103,6 +104,7 @@ def test_separated_data_are_never_called_an_estimate(tmp_path: Path, capsys: pyt
     assert "no maximum exists" in out
 
 
+@pytest.mark.slow
 def test_entropy_is_that_of_the_labels_of_equal_rows(tmp_path: Path) -> None:
     """Every row of the file comes with two labels: 3 to 1 where x is 0, 1 to 1 where it is 1."""
     file = tmp_path / "repeated.csv"

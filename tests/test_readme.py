@@ -78,6 +78,7 @@ def test_code_gives_the_results_it_shows() -> None:
     assert results >= 6
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("as_user")
 @pytest.mark.filterwarnings("ignore")  # of the peers: what they answer is the matter here
 def test_table_is_what_comes_out() -> None:

@@ -12,7 +12,9 @@ import jaxinfo
 
 inf, nan = float("inf"), float("nan")
 HALF = pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
-SHAPES = pytest.mark.parametrize("shape", [(9, 10), (12, 40_000), (7, 9_001)], ids=str)  # the second is cut into tiles
+SHAPES = pytest.mark.parametrize(  # the second is cut into tiles
+    "shape", [(9, 10), (12, 40_000), pytest.param((7, 9_001), marks=pytest.mark.slow)], ids=str
+)
 PAIRS: dict[str, Callable[..., jax.Array]] = {
     "kl": jaxinfo.kl_divergence,
     "cross_entropy": jaxinfo.cross_entropy,

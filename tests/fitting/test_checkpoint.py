@@ -117,6 +117,7 @@ def test_resuming_from_nothing_starts(tmp_path: Path) -> None:
     assert same_bits(short_fit(tmp_path / "new" / "one", resume=True), short_fit(None))
 
 
+@pytest.mark.slow
 def test_the_script_converges_towards_the_optimum() -> None:
     result = killed_fit.run(None)
     assert result.reason == Reason.MAX_STEPS

@@ -33,7 +33,9 @@ def counts_fit(counts: np.ndarray, dtype: type = np.float64, **options: object) 
     return fit(loss, jnp.zeros_like(row), targets, weights=jnp.sum(row)[None], **options)  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize(
+    "name", ["digits", "iris", *(pytest.param(name, marks=pytest.mark.slow) for name in ("wine", "breast_cancer"))]
+)
 def test_reference_optima(name: str) -> None:
     data = datasets.classification(name)
     problem = regression(datasets.standardise(data.features), data.labels, 1.0)

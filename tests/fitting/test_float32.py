@@ -38,14 +38,15 @@ def matrices(problem: Problem, dtype: type) -> list[np.ndarray]:
     return [np.asarray(x, np.float64) for x in jax.jit(all_three)(params)]
 
 
-@pytest.mark.parametrize("shape", [(3000, 4, 6), (5000, 3, 20)])
+@pytest.mark.parametrize("shape", [(3000, 4, 6), pytest.param((5000, 3, 20), marks=pytest.mark.slow)])
 def test_matrices_are_those_of_float64(shape: tuple[int, int, int]) -> None:
     single, double = (matrices(drawn(*shape, dtype), dtype) for dtype in (jnp.float32, jnp.float64))
     for ours, truth in zip(single, double, strict=True):
         assert np.linalg.norm(ours - truth) < 1e-5 * np.linalg.norm(truth)
 
 
-@pytest.mark.parametrize("method", ["newton", pytest.param("newton_cg", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["newton", "newton_cg"])
+@pytest.mark.slow
 def test_many_examples_take_few_steps(method: str) -> None:
     single, double = (fit(*drawn(20_000, 4, 6, dtype)[:3], method=method) for dtype in (jnp.float32, jnp.float64))
     assert single.reason in {Reason.CONVERGED, Reason.FLOAT_FLOOR}

@@ -53,7 +53,12 @@ def problem_of(
 
 @pytest.mark.parametrize("loss", [softmax_loss, softmax_loss_by_hand])
 @pytest.mark.parametrize(
-    ("rows", "weights"), [pytest.param(20, None, marks=pytest.mark.slow), (31, "counts"), (ROWS, "mask")]
+    ("rows", "weights"),
+    [
+        pytest.param(20, None, marks=pytest.mark.slow),
+        pytest.param(31, "counts", marks=pytest.mark.slow),
+        (ROWS, "mask"),
+    ],
 )
 def test_hessian_is_that_of_the_whole(loss: Callable, rows: int, weights: str | None) -> None:
     given = {"counts": RANDOM.integers(0, 4, rows), "mask": RANDOM.random(rows) < 0.7}
@@ -110,7 +115,12 @@ def paired(beta: jax.Array, data: Any) -> jax.Array:
 
 @pytest.mark.parametrize(
     ("loss", "curvature"),
-    [(partial_likelihood, None), (paired, None), (centred, (None, True)), (with_offsets, (None, True))],
+    [
+        (paired, None),
+        (centred, (None, True)),
+        pytest.param(partial_likelihood, None, marks=pytest.mark.slow),
+        pytest.param(with_offsets, (None, True), marks=pytest.mark.slow),
+    ],
 )
 def test_losses_that_need_all_examples_are_left_whole(loss: Callable, curvature: tuple | None) -> None:
     # a cumulative sum of exponentials takes long to compile

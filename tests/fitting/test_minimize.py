@@ -58,6 +58,7 @@ def test_forward_mode_hessian_and_vmap_are_those_of_the_closed_form() -> None:
     )
 
 
+@pytest.mark.slow
 def test_gradient_of_a_softmax_with_a_free_shift_agrees_with_differences() -> None:
     x, y = overlapping(n=30)
 

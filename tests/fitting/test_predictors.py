@@ -79,7 +79,7 @@ def of_two_layers(params: Any, data: Any) -> jax.Array:
 
 
 # The others are slow: each takes seconds to compile.
-ALWAYS = ("jitted", "with a reference class", "of one vector", "of two layers")
+ALWAYS = ("jitted", "of one vector")
 LOSSES: dict[str, tuple[Callable, Any, int]] = {  # loss, where it starts, directions that it needs
     "with a bias": (with_bias, {"b": jnp.zeros(CLASSES), "w": MATRIX}, 2 * CLASSES),
     "jitted": (jax.jit(with_bias), {"b": jnp.zeros(CLASSES), "w": MATRIX}, 2 * CLASSES),
@@ -105,7 +105,7 @@ def ridge(params: Any) -> jax.Array:
     [
         *(pytest.param(name, 5, "float64", marks=() if name in ALWAYS else pytest.mark.slow) for name in LOSSES),
         ("transposed", None, "float32"),
-        ("gaussian", None, "float32"),
+        pytest.param("gaussian", None, "float32", marks=pytest.mark.slow),
     ],
 )
 def test_hessian_by_them_is_the_hessian(
@@ -167,6 +167,7 @@ def test_there_are_none(loss: Callable, params: Any) -> None:
     assert predicted(loss, params, (X, Y, Z)) is None
 
 
+@pytest.mark.slow
 def test_a_table_of_as_many_rows_as_examples_does_not_pass_for_features() -> None:
     table = jnp.asarray(RANDOM.standard_normal((ROWS, FEATURES)))
 

@@ -17,7 +17,9 @@ def quadratic(params: jax.Array, data: jax.Array) -> jax.Array:
     return jnp.sum((params[None, :] - data) ** 2, axis=-1) / 2
 
 
-@pytest.mark.parametrize("method", ["newton", "newton_cg", "lbfgs"])
+@pytest.mark.parametrize(
+    "method", ["newton", *(pytest.param(m, marks=pytest.mark.slow) for m in ("newton_cg", "lbfgs"))]
+)
 @pytest.mark.parametrize("dtype", [jnp.float64, pytest.param(jnp.float32, marks=pytest.mark.slow)])
 def test_iris_without_penalty_is_separated(method: str, dtype: type) -> None:
     data = datasets.classification("iris")
@@ -52,6 +54,7 @@ def test_steps_run_out() -> None:
         assert len(result.history.objective) == max_steps + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["newton", "newton_cg"])
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-6])
 def test_a_loose_tolerance_tells_a_maximum_from_none_and_understates_nothing(method: str, tolerance: float) -> None:

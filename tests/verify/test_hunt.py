@@ -38,6 +38,7 @@ def test_optax_safe_cross_entropy_is_nan_in_forward_mode_only() -> None:
     assert jnp.isfinite(value).all()
 
 
+@pytest.mark.slow
 def test_a_label_out_of_range_that_takes_another_class() -> None:
     report = verify.hunt(optax.softmax_cross_entropy_with_integer_labels, ROW, jnp.array([1], jnp.int32), examples=0)
     assert "label out of range, finite value" in kinds(report)
