@@ -9,9 +9,8 @@ import pytest
 
 import jaxinfo
 
-from .transforms import FUNCTIONS, Function, Q, T, X, Y, assert_same, differentiable
+from .transforms import FUNCTIONS, Function, Q, T, X, Y, assert_same, differentiable, every_function
 
-every_function = pytest.mark.parametrize(("f", "arguments"), FUNCTIONS.values(), ids=FUNCTIONS.keys())
 SMOOTH = X.at[1, 4].set(0.5).at[3].set(jnp.linspace(-3.0, 2.0, X.shape[1]))
 
 

@@ -15,7 +15,10 @@ from .table import Case, cases
 MODES = ("value", "reverse", "forward over reverse", "forward", "reverse over forward")
 TABLES = {dtype: cases(dtype) for dtype in ("float32", "float64")}
 FUNCTIONS = list({c.function: None for c in TABLES["float32"]})
-of_function = pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)
+of_function = pytest.mark.parametrize(
+    "f",
+    [pytest.param(f, marks=[pytest.mark.slow] * ("where" in f.__name__), id=f.__name__) for f in FUNCTIONS],
+)
 NOTHING_SAID = (None, 0.0)
 
 
@@ -86,10 +89,7 @@ def test_every_row_in_every_mode(f: Callable[..., jax.Array], dtype: str, classe
     assert not faults, "\n".join(faults)
 
 
-@pytest.mark.parametrize(
-    "f",
-    [pytest.param(f, marks=[pytest.mark.slow] * ("where" in f.__name__), id=f.__name__) for f in FUNCTIONS],
-)
+@of_function
 def test_vmap_is_the_loop_and_jit_is_eager(f: Callable[..., jax.Array]) -> None:
     chosen = rows(f, "float32")
     batch = jax.jit(jax.vmap(partial(modes, f, 2)))(*stack(chosen, "float32"))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jaxinfo
 
@@ -45,6 +46,12 @@ FUNCTIONS: dict[str, tuple[Function, tuple[jax.Array, ...]]] = {
     "nll": (jaxinfo.nll, (Q, Y)),
     "kl, where": (lambda a, b, w: jaxinfo.kl_divergence(a, b, where=w), (X, Q, WHERE)),
 }
+
+KIN = ("softmax", "log_softmax", "cross_entropy", "nll", "distribution, where", "kl, where")  # of others: slow
+every_function = pytest.mark.parametrize(
+    ("f", "arguments"),
+    [pytest.param(*case, marks=[pytest.mark.slow] * (name in KIN), id=name) for name, case in FUNCTIONS.items()],
+)
 
 
 def differentiable(arguments: tuple[jax.Array, ...]) -> tuple[int, ...]:
