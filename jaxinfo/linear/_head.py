@@ -49,12 +49,13 @@ class Head(NamedTuple):
 def affine(head: Head, dtype: Any, products: jax.Array | None = None) -> jax.Array:
     """Return hidden @ kernel + bias [N, V] of a block in `dtype`, accumulated in it; `products` may be there already.
 
-    It is pinned (see `jaxinfo._normalise.pin`): every use sees the same values.
+    What is made here is pinned (see `jaxinfo._normalise.pin`): every use sees the same values. Products that are
+    there are the same for each use, and so is their sum with the bias; pinned, XLA would copy them.
     """
     x = product(head.hidden, head.kernel, (1, 0), dtype) if products is None else products
     if head.bias is not None:
         x = x + jnp.expand_dims(head.bias.astype(dtype), 0)
-    return jax.lax.optimization_barrier(x)
+    return jax.lax.optimization_barrier(x) if products is None else x
 
 
 def shaped(x: jax.Array, temperature: jax.Array | None, soft_cap: jax.Array | None) -> jax.Array:
