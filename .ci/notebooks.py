@@ -31,7 +31,7 @@ def main() -> int:
         print("\n".join(faults) or "There are no notebooks.", file=sys.stderr)
         return 1
     # Without the options of the unit tests: a notebook runs in a kernel of its own.
-    options = ["--override-ini=addopts=", "--override-ini=filterwarnings=default", "--nbmake", "--nbmake-timeout=300"]
+    options = ["--override-ini=addopts=", "--override-ini=filterwarnings=default", "--nbmake", "--nbmake-timeout=600"]
     options += ["--numprocesses=2", "--dist=worksteal"]
     return subprocess.run([sys.executable, "-m", "pytest", *options, "--durations=0", *map(str, notebooks)]).returncode
 

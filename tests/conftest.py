@@ -6,6 +6,7 @@ every annotation in the package is checked on every call.
 
 import gc
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,8 @@ import jaxtyping
 import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+
+FEW = 4  # cases of a test in a run without the slow ones
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -39,14 +42,23 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:Error (reading|writing) persistent compilation cache:UserWarning")
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the examples of docstrings as a user would: they print float32, and a `float` mixes with an array.
+    """Run docstrings' examples as a user would, and call the cases of a test slow but for a few, evenly spread.
 
-    Arrays print seven digits: the eighth differs between releases of XLA.
+    A user's arrays are float32, and a `float` mixes with them; they print seven digits, as the eighth differs between
+    releases of XLA. A short run sees each property on a few of the functions, dtypes and options that have it.
     """
+    kin = defaultdict(list)
     for item in items:
         if isinstance(item, pytest.DoctestItem):
             item.runtest = jax_defaults()(np.printoptions(precision=7)(item.runtest))
+        elif isinstance(item, pytest.Function) and not item.get_closest_marker("slow"):
+            kin[item.parent, item.originalname].append(item)
+    for cases in kin.values():
+        shown = {i * (len(cases) - 1) // (FEW - 1) for i in range(FEW)}
+        for i in set(range(len(cases))) - shown:
+            cases[i].add_marker("slow")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,9 +11,15 @@ import pytest
 import jaxinfo
 
 inf, nan = float("inf"), float("nan")
-HALF = pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
-SHAPES = pytest.mark.parametrize(  # the second is cut into tiles
-    "shape", [(9, 10), (12, 40_000), pytest.param((7, 9_001), marks=pytest.mark.slow)], ids=str
+WIDE = (12, 40_000)  # is cut into tiles
+HALF = pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [
+        ("bfloat16", (9, 10)),
+        ("bfloat16", WIDE),
+        *(pytest.param("float16", shape, marks=pytest.mark.slow) for shape in ((9, 10), (7, 9_001))),
+    ],
+    ids=str,
 )
 PAIRS: dict[str, Callable[..., jax.Array]] = {
     "kl": jaxinfo.kl_divergence,
@@ -36,7 +42,6 @@ def hard_rows(shape: tuple[int, int], dtype: str, seed: int = 0) -> jax.Array:
 
 
 @HALF
-@SHAPES
 @pytest.mark.parametrize(
     "options",
     [{}, {"temperature": 0.7}, {"soft_cap": 3.0}, {"label_smoothing": 0.1}, {"z_loss": 0.01}, {"where": True}],
@@ -66,7 +71,6 @@ def test_losses_and_gradients_are_those_of_float32(dtype: str, shape: tuple[int,
 
 
 @HALF
-@SHAPES
 def test_distributions_as_targets(dtype: str, shape: tuple[int, int]) -> None:
     x = hard_rows(shape, dtype)
     t = jax.nn.softmax(jnp.asarray(np.random.default_rng(1).normal(size=shape), jnp.float32))
@@ -77,7 +81,6 @@ def test_distributions_as_targets(dtype: str, shape: tuple[int, int]) -> None:
 
 
 @HALF
-@SHAPES
 @pytest.mark.parametrize(
     "name", ["kl", *(pytest.param(name, marks=pytest.mark.slow) for name in PAIRS if name != "kl")]
 )

@@ -76,9 +76,14 @@ def slopes(f: Callable[[list[Any]], Any], x: list[Any]) -> tuple[list[Any], list
     return gradient, pairs
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["", "where"])
 @pytest.mark.parametrize("kind", ["labels", "distribution"])
-@every_option
+@pytest.mark.parametrize(
+    ("name", "masked"),
+    [
+        *(pytest.param(name, False, id=name, marks=[pytest.mark.slow] * (name in ALONE)) for name in OPTIONS),
+        *(pytest.param(name, True, id=f"{name}, where") for name in OPTIONS if name not in ALONE),
+    ],
+)
 def test_value_and_derivatives_in_four_modes(name: str, kind: str, masked: bool) -> None:
     options = OPTIONS[name]
     numbers = {k: jnp.asarray(options[k]) for k in LEARNED if k in options}
