@@ -18,12 +18,13 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-FEW = 4  # cases of a test in a run without the slow ones
+FEW = 3  # cases of a test in a run without the slow ones
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_traceback_in_locations_limit", 0)  # lines of Python in each instruction take their time
 
 # Tracing makes objects by the million that live as long as a program does: looking through them each time some hundred
 # are new takes a fifth of the whole run.

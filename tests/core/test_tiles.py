@@ -41,14 +41,8 @@ def derivatives(a: jax.Array, b: jax.Array) -> dict[str, jax.Array]:
     }
 
 
-@pytest.mark.parametrize(
-    ("kind", "rows"),
-    [
-        ("finite", 8),
-        ("edges", 11),
-        *(pytest.param(kind, 15, marks=pytest.mark.slow) for kind in ("finite", "edges")),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "rows"), [("finite", 8), ("edges", 11), ("edges", 15)])
 def test_tiles_change_nothing(tiles_of: Callable[[int | None], None], rows: int, kind: str) -> None:
     random = np.random.default_rng(rows)
     pairs = 3 * random.standard_normal((2, rows, 4))
