@@ -87,7 +87,10 @@ def _beside_labels(plan: Plan, sums: Sums, x: jax.Array, inputs: Inputs, fixed: 
     sums = _rescaled(sums, new, jnp.sum(jnp.exp(rest - base), axis=1))
     infinite = jax.lax.cond(jnp.any(peak == jnp.inf), _infinities, lambda r: like(0, r, r.shape[:1]), rest)
     sums = sums._replace(at=sums.at + at, infinite=sums.infinite + infinite)
-    return sums if sums.top is None else _weighted(plan, sums, x, jnp.maximum(peak, at), inputs, fixed)
+    if sums.top is None:
+        return sums
+    here = (fixed.labels >= 0) & (fixed.labels < x.shape[1])  # elsewhere `at` is 0, which may be above every logit
+    return _weighted(plan, sums, x, jnp.where(here, jnp.maximum(peak, at), peak), inputs, fixed)
 
 
 def _beside_top(plan: Plan, sums: Sums, x: jax.Array, inputs: Inputs, fixed: Fixed, start: Any) -> Sums:

@@ -235,3 +235,22 @@ def test_the_sum_over_a_large_vocabulary_is_compensated() -> None:
     x = np.asarray(kernel[0], np.float64)
     want = np.log(np.exp(x).sum()) - x[5]
     np.testing.assert_allclose(got[0], want, rtol=8 * EPS)
+
+
+@both_modes
+def test_smoothing_where_every_logit_is_negative(mode: str) -> None:
+    """A block without the label has no logit of 0 for it, above all others."""
+    bias = jnp.full(V, -60.0)
+    options = {"label_smoothing": 0.2, "class_weights": jnp.linspace(0.5, 2, V)}
+
+    def fused(h: jax.Array, **more: object) -> jax.Array:
+        return linear_softmax_cross_entropy(
+            h, KERNEL, LABELS, bias=bias, block_size=8, differentiation=mode, **options, **more
+        )
+
+    def dense(h: jax.Array) -> jax.Array:
+        return jaxinfo.softmax_cross_entropy(h @ KERNEL + bias[None], LABELS, **options)
+
+    for ours, theirs in ((fused, dense), (lambda h: fused(h, reduction="sum"), lambda h: dense(h).sum())):
+        got, want = (jax.jit(lambda f=f: (f(HIDDEN), jax.grad(lambda h: f(h).sum())(HIDDEN)))() for f in (ours, theirs))
+        assert_close(got, want, mode)
