@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxinfo._rows import centre
-from jaxinfo.linear._head import affine, fold, is_at, least, like, masked, put, shaped, take
+from jaxinfo.linear._head import affine, fold, is_at, least, like, masked, put, shaped, take, within
 from jaxinfo.linear._rows import Fixed, Inputs, Kept, Plan, Rows, log_sum, moved, times, weighted_targets
 
 
@@ -42,7 +42,8 @@ def statistics(plan: Plan, inputs: Inputs, fixed: Fixed) -> tuple[Rows, Kept]:
         x = shaped(unshaped(plan, block, place), block.head.temperature, block.head.soft_cap)
         return add_block(plan, sums, x, block, place, start)
 
-    return close(plan, fold(body, empty(plan, inputs, fixed), inputs.head.classes, plan.size))
+    classes = inputs.head.classes
+    return close(plan, fold(body, empty(plan, inputs, fixed), classes, plan.size), fixed, classes)
 
 
 def empty(plan: Plan, inputs: Inputs, fixed: Fixed) -> Sums:
@@ -89,8 +90,7 @@ def _beside_labels(plan: Plan, sums: Sums, x: jax.Array, inputs: Inputs, fixed: 
     sums = sums._replace(at=sums.at + at, infinite=sums.infinite + infinite)
     if sums.top is None:
         return sums
-    here = (fixed.labels >= 0) & (fixed.labels < x.shape[1])  # elsewhere `at` is 0, which may be above every logit
-    return _weighted(plan, sums, x, jnp.where(here, jnp.maximum(peak, at), peak), inputs, fixed)
+    return _weighted(plan, sums, x, _highest(peak, at, within(fixed.labels, x.shape[1])), inputs, fixed)
 
 
 def _beside_top(plan: Plan, sums: Sums, x: jax.Array, inputs: Inputs, fixed: Fixed, start: Any) -> Sums:
@@ -156,21 +156,28 @@ def _weighted(plan: Plan, sums: Sums, x: jax.Array, peak: jax.Array, inputs: Inp
     return sums
 
 
-def close(plan: Plan, sums: Sums) -> tuple[Rows, Kept]:
-    """Return the statistics after the last block."""
+def _highest(rest: jax.Array, at: jax.Array, here: jax.Array) -> jax.Array:
+    """Return the largest of the rest and of the label where it is here; elsewhere it is 0, above negative logits."""
+    return jnp.where(here, jnp.maximum(rest, at), rest)
+
+
+def close(plan: Plan, sums: Sums, fixed: Fixed, classes: int) -> tuple[Rows, Kept]:
+    """Return the statistics after the last block of the classes."""
     low = least(plan.dtype)
     rest_sum = sums.rest_sum + sums.off
     if plan.apart == "label":
         several = sums.infinite + (sums.at == jnp.inf).astype(plan.dtype) > 1
         rest_sum = jnp.where(sums.infinite == 1, 1, rest_sum)
         rest_sum = jnp.where(several | jnp.isnan(sums.infinite), jnp.nan, rest_sum)
-        at = sums.at
-        top = jnp.maximum(jnp.maximum(sums.rest_max, at), low)
+        assert fixed.labels is not None
+        here = within(fixed.labels, classes)
+        top = jnp.maximum(_highest(sums.rest_max, sums.at, here), low)
+        relative = jnp.where(here, centre(sums.at, top), 0)
     else:
-        at, top = sums.at, jnp.maximum(sums.at, low)
+        top = jnp.maximum(sums.at, low)
+        relative = centre(sums.at, top)
         rest_sum = jnp.where(sums.rest_max == jnp.inf, jnp.nan, rest_sum)
     rest = centre(sums.rest_max, top) + jnp.log(rest_sum)
-    relative = centre(at, top)
     rows = Rows(top, mass=sums.mass, level=sums.level, share=sums.share, spread=sums.spread)
     # an int32 as bits: a float has a tangent, as the rest has
     best = None if sums.best is None else jax.lax.bitcast_convert_type(sums.best, jnp.float32)

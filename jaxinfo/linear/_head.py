@@ -124,7 +124,7 @@ def put(x: jax.Array, at: jax.Array, value: jax.Array | float) -> jax.Array:
     values = jnp.broadcast_to(jnp.asarray(value, x.dtype), at.shape)
 
     def scatter(x: jax.Array, at: jax.Array, values: jax.Array) -> jax.Array:
-        beyond = jnp.where((at >= 0) & (at < x.shape[1]), at, x.shape[1])
+        beyond = jnp.where(within(at, x.shape[1]), at, x.shape[1])
         rows = jnp.arange(x.shape[0], dtype=at.dtype)
         return x.at[rows, beyond].set(values, mode="drop", unique_indices=True)
 
@@ -136,9 +136,14 @@ def put(x: jax.Array, at: jax.Array, value: jax.Array | float) -> jax.Array:
 
 def take(x: jax.Array, at: jax.Array) -> jax.Array:
     """Return the element of each row of `x` [N, B] at column `at`, and 0 where there is no such column."""
-    here = (at >= 0) & (at < x.shape[1])
+    here = within(at, x.shape[1])
     picked = jnp.take_along_axis(x, jnp.expand_dims(jnp.where(here, at, 0), 1), axis=1)[:, 0]
     return jnp.where(here, picked, 0)
+
+
+def within(at: jax.Array, size: int) -> jax.Array:
+    """Return which of the columns `at` are in [0, size)."""
+    return (at >= 0) & (at < size)
 
 
 def is_at(x: jax.Array, at: jax.Array) -> jax.Array:

@@ -24,7 +24,7 @@ from jaxinfo.linear._arguments import (
     local_labels,
 )
 from jaxinfo.linear._cross_entropy import Terms, losses
-from jaxinfo.linear._head import meet, reverse_only
+from jaxinfo.linear._head import meet, reverse_only, within
 from jaxinfo.linear._reverse import rows_reverse
 from jaxinfo.linear._rows import Fixed, Inputs, Plan
 from jaxinfo.linear._shards import merge
@@ -168,7 +168,7 @@ def _ask(
         inputs = Inputs(problem.head, targets.astype(dtype).reshape(-1, classes), by_class)
         return _Asked(inputs, fixed, terms, None)
     labels, faulty = local_labels(targets, problem)
-    here = (labels >= 0) & (labels < classes)
+    here = within(labels, classes)
     terms = terms._replace(faulty=faulty)
     if by_class is not None:
         terms = terms._replace(label_weights=_picked(by_class, labels, here, problem.axis_name))

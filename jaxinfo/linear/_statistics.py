@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Integer
 from jaxinfo import _checks
 from jaxinfo.linear._any import rows_any
 from jaxinfo.linear._arguments import DIFFERENTIATION, Options, as_block_size, check_choice, lay_out, local_labels
-from jaxinfo.linear._head import meet, reverse_only
+from jaxinfo.linear._head import meet, reverse_only, within
 from jaxinfo.linear._reverse import rows_reverse
 from jaxinfo.linear._rows import Fixed, Inputs, Plan
 from jaxinfo.linear._shards import best_class, merge
@@ -92,7 +92,7 @@ def linear_token_statistics(
     statistics: Any = rows_reverse if differentiation == "reverse" else rows_any
     with reverse_only():
         rows, kept = statistics(plan, inputs, fixed)
-    here = (columns >= 0) & (columns < problem.head.classes)
+    here = within(columns, problem.head.classes)
     best = jax.lax.bitcast_convert_type(kept.best, jnp.int32)
     argmax = best_class(rows.top, best, problem.head.classes, axis_name)
     rows = merge(rows, here, axis_name)

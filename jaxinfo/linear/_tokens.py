@@ -125,7 +125,7 @@ def _of_block(
         return add_block(plan, sums, shaped(z, head.temperature, head.soft_cap), block, place, start)
 
     sums = fold(body, empty(plan, inputs, fixed), head.classes, plan.size)
-    rows, kept = close(plan, sums)
+    rows, kept = close(plan, sums, fixed, head.classes)
     loss, pull = jax.vjp(lambda rows, wanted: _weighted_losses(plan, rows, kept.finite, wanted, known), rows, wanted)
     g, to_wanted = pull(jnp.ones_like(loss))
     onto = shared._replace(

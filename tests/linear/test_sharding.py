@@ -8,8 +8,13 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
+
+from jaxinfo import linear_softmax_cross_entropy, softmax_cross_entropy
 
 from .cases import assert_close
 from .sharded import D, V, mesh_of, on, placed, single
@@ -31,6 +36,29 @@ def test_sharded_is_single(mode: str, data: int, model: int, check: bool) -> Non
     gathered = re.findall(r"= \(?\w+\[([\d,]*)\].*? all-gather(?:-start)?\(", text)
     sizes = [np.prod([int(n) for n in shape.split(",") if n]) for shape in gathered]
     assert all(size < D * V // model for size in sizes), f"gathers {gathered}"
+
+
+@pytest.mark.skipif(jax.device_count() < 8, reason="needs eight devices")
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_shard_without_the_label_has_no_logit_of_0_for_it(smoothing: float) -> None:
+    """Logits of about -1e4, exact in float32: measured from 0 they would lose every digit of their differences."""
+    bias = jnp.asarray(-1e4 + np.random.default_rng(0).integers(0, 64, 64) / 16, jnp.float32)
+    hidden, kernel, labels = jnp.zeros((8, 2), jnp.float32), jnp.zeros((2, 64), jnp.float32), jnp.arange(8) * 9
+
+    def local(bias: jax.Array) -> jax.Array:
+        return linear_softmax_cross_entropy(
+            hidden, kernel[:, :8], labels, bias=bias, label_smoothing=smoothing, block_size=3, axis_name="classes"
+        )
+
+    mesh = jax.make_mesh((8,), ("classes",), axis_types=(AxisType.Auto,))
+    loss = jax.shard_map(local, mesh=mesh, in_specs=P("classes"), out_specs=P())
+    logits = np.broadcast_to(np.asarray(bias, np.float64), (8, 64))
+    got, slope = jax.jit(lambda b: (loss(b), jax.grad(lambda b: loss(b).sum())(b)))(bias)
+    dense = lambda x: softmax_cross_entropy(x, labels, label_smoothing=smoothing)  # noqa: E731
+    eps = float(np.finfo(np.float32).eps)
+    np.testing.assert_allclose(got, dense(jnp.asarray(logits)), rtol=16 * eps)
+    want = jax.grad(lambda x: dense(x).sum())(jnp.asarray(logits)).sum(0)
+    np.testing.assert_allclose(slope, want, rtol=64 * eps, atol=64 * eps)
 
 
 @pytest.mark.slow
