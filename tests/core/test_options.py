@@ -35,9 +35,7 @@ UNCAPPED = {
 }  # without a cap the largest logit is taken off
 OPTIONS = ALONE | UNCAPPED | {"all": {k: v for options in ALONE.values() for k, v in options.items()}}
 LEARNED = ("label_smoothing", "z_loss", "soft_cap", "temperature")
-every_option = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ALONE)) for name in OPTIONS]
-)
+every_option = pytest.mark.parametrize("name", OPTIONS)
 
 
 def formula(x: list[Any], target: np.ndarray, where: np.ndarray, class_weights: Any = None, **options: Any) -> Any:
@@ -80,7 +78,7 @@ def slopes(f: Callable[[list[Any]], Any], x: list[Any]) -> tuple[list[Any], list
 @pytest.mark.parametrize(
     ("name", "masked"),
     [
-        *(pytest.param(name, False, id=name, marks=[pytest.mark.slow] * (name in ALONE)) for name in OPTIONS),
+        *(pytest.param(name, False, id=name) for name in OPTIONS),
         *(pytest.param(name, True, id=f"{name}, where") for name in OPTIONS if name not in ALONE),
     ],
 )

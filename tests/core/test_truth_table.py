@@ -15,10 +15,7 @@ from .table import Case, cases
 MODES = ("value", "reverse", "forward over reverse", "forward", "reverse over forward")
 TABLES = {dtype: cases(dtype) for dtype in ("float32", "float64")}
 FUNCTIONS = list({c.function: None for c in TABLES["float32"]})
-of_function = pytest.mark.parametrize(
-    "f",
-    [pytest.param(f, marks=[pytest.mark.slow] * ("where" in f.__name__), id=f.__name__) for f in FUNCTIONS],
-)
+of_function = pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)
 NOTHING_SAID = (None, 0.0)
 
 

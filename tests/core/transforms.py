@@ -47,11 +47,7 @@ FUNCTIONS: dict[str, tuple[Function, tuple[jax.Array, ...]]] = {
     "kl, where": (lambda a, b, w: jaxinfo.kl_divergence(a, b, where=w), (X, Q, WHERE)),
 }
 
-KIN = ("softmax", "log_softmax", "cross_entropy", "nll", "distribution, where", "kl, where")  # of others: slow
-every_function = pytest.mark.parametrize(
-    ("f", "arguments"),
-    [pytest.param(*case, marks=[pytest.mark.slow] * (name in KIN), id=name) for name, case in FUNCTIONS.items()],
-)
+every_function = pytest.mark.parametrize(("f", "arguments"), FUNCTIONS.values(), ids=FUNCTIONS.keys())
 
 
 def differentiable(arguments: tuple[jax.Array, ...]) -> tuple[int, ...]:
