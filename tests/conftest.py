@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-FEW = 3  # cases of a test in a run without the slow ones
+FEW = 2  # cases of a test in a run without the slow ones
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
