@@ -46,7 +46,9 @@ def include(x: jax.Array, where: jax.Array | None, classes: Classes) -> tuple[ja
     """
     if where is None:
         return x, None
-    counted = where if where.shape[classes.axis] == 1 else classes.any(where)
+    # a shard of one class has its own element of `where`, which says nothing of the others'
+    whole_rows = where.shape[classes.axis] == 1 and (classes.mesh_axis is None or x.shape[classes.axis] > 1)
+    counted = where if whole_rows else classes.any(where)
     outside = jnp.where(counted, -jnp.inf, 0).astype(x.dtype)
     return jax.lax.select(*jnp.broadcast_arrays(where, x, outside)), counted
 

@@ -71,18 +71,20 @@ def anchor(a: jax.Array, b: jax.Array, pair: Pair, classes: Classes) -> Anchored
     """Return d from its level at the likeliest of the classes both have, for the pair of logits a and b.
 
     The rise is that of b - a without rounding. Its derivative is that of d: what moves with the level
-    moves every class alike and drops out of a slope.
+    moves every class alike and drops out of a slope. Where no class is found the level is 0 and the rise d:
+    none has both, or XLA without its optimisations made the logits anew, otherwise rounded, for each use.
     """
     a, b, d = jax.lax.stop_gradient((a, b, pair.d))
     both = jnp.isfinite(a) & jnp.isfinite(b) & jnp.isfinite(d)
-    some = classes.any(both)
     a_at = classes.max(jnp.where(both, a, -jnp.inf))
     at = both & (a == a_at)
     b_at = classes.max(jnp.where(at, b, -jnp.inf))
-    level = jnp.where(some, classes.max(jnp.where(at & (b == b_at), d, -jnp.inf)), 0)
-    high_at, low_at = two_diff(jnp.where(some, b_at, 0), jnp.where(some, a_at, 0))
+    level = classes.max(jnp.where(at & (b == b_at), d, -jnp.inf))
+    found = level > -jnp.inf
+    high_at, low_at = two_diff(jnp.where(found, b_at, 0), jnp.where(found, a_at, 0))
     high, low = two_diff(jnp.where(both, b, 0), jnp.where(both, a, 0))
-    rise = jnp.where(both, (high - high_at) + (low - low_at), d)
+    rise = jnp.where(both & found, (high - high_at) + (low - low_at), d)
+    level = jnp.where(found, level, 0)
     return Anchored(level, graft(rise, jnp.where(jnp.isinf(pair.d), 0, pair.d)))
 
 

@@ -33,13 +33,18 @@ def _rows_jvp(plan: Plan, primals: tuple, tangents: tuple) -> tuple[tuple[Rows, 
 
 
 def tangent_rows(plan: Plan, inputs: Inputs, fixed: Fixed, rows: Rows, kept: Kept, t: Inputs) -> Rows:
-    """Return the tangent of the rows along the tangent `t` of the inputs, linear in it."""
+    """Return the tangent of the rows along the tangent `t` of the inputs, linear in it.
+
+    Hidden states are narrowed in each block: their cotangents are then added up in the compute dtype.
+    """
+    given = inputs.head.hidden.dtype
+    inputs, t = _hidden_as(plan.dtype, inputs), _hidden_as(plan.dtype, t)
 
     @partial(jax.checkpoint, prevent_cse=False)
     def body(sums: Rows, start: Any, columns: _Columns) -> Rows:
         width = columns.kernel.shape[1]
-        moved = _with(t, columns)
-        part = _tangent_of_block(plan, inputs.block(start, width), fixed.block(start, width), rows, kept, moved)
+        here, moved = _hidden_as(given, inputs), _hidden_as(given, _with(t, columns))
+        part = _tangent_of_block(plan, here.block(start, width), fixed.block(start, width), rows, kept, moved)
         return jax.tree.map(jnp.add, sums, part)
 
     sums = jax.tree.map(lambda a: like(0, rows.top, a.shape, a.dtype), rows)
@@ -76,6 +81,10 @@ class _Columns(NamedTuple):
 
 def _columns(t: Inputs) -> _Columns:
     return _Columns(t.head.kernel, t.head.bias, t.targets, t.weights)
+
+
+def _hidden_as(dtype: Any, inputs: Inputs) -> Inputs:
+    return inputs._replace(head=inputs.head._replace(hidden=inputs.head.hidden.astype(dtype)))
 
 
 def _with(t: Inputs, columns: _Columns) -> Inputs:

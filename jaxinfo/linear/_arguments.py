@@ -108,7 +108,7 @@ def lay_out(
     temperature = _checks.as_option(temperature, "temperature", dtype, low=0, wanted="a positive number")
     if soft_cap is not None:
         soft_cap = _checks.as_option(soft_cap, "soft_cap", dtype, low=0, wanted="a positive number or None")
-    included, counted = _rows_of(mask, batch, axis_name)
+    included, counted = _rows_of(mask, batch, classes, axis_name)
     flat = hidden.reshape(math.prod(batch), hidden.shape[-1])
     if counted is not None:
         flat = jnp.where(counted[:, None], flat, 0)
@@ -165,7 +165,7 @@ def local_labels(labels: jax.Array, problem: Problem, name: str = "targets") -> 
 
 
 def _rows_of(
-    mask: jax.Array | None, batch: tuple[int, ...], axis_name: Any
+    mask: jax.Array | None, batch: tuple[int, ...], classes: int, axis_name: Any
 ) -> tuple[Included | None, jax.Array | None]:
     """Return the distinct rows of a mask over batch and classes, and which examples count."""
     if mask is None:
@@ -176,7 +176,7 @@ def _rows_of(
     if axis_name is not None:
         count = jax.lax.pmax(count.astype(jnp.int32), axis_name) > 0
     counted = jnp.broadcast_to(count.reshape(lead), batch).reshape(-1)
-    if mask.shape[-1] == 1:
+    if mask.shape[-1] == 1 and (axis_name is None or classes > 1):  # a shard of one class has its own element
         return None, counted
     row = None
     if math.prod(lead) not in (1, math.prod(batch)):

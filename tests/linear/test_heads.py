@@ -96,3 +96,19 @@ def test_no_class_in_common() -> None:
     assert value == inf
     np.testing.assert_array_equal(slopes[0], 0)
     np.testing.assert_allclose(slopes[1], np.asarray([[-1, -np.e, 1 + np.e]]) / (1 + np.e), rtol=1e-14)
+
+
+@pytest.mark.parametrize("mode", ["reverse", "any"])
+def test_half_precision_gradients_of_a_confident_teacher(mode: str) -> None:
+    """One class holds nearly all of p: to its logits the slopes of the level and of the terms cancel."""
+    random = np.random.default_rng(0)
+    shapes = ((1, 3), (3, 8), (1, 3), (3, 8))
+    heads = [
+        jnp.asarray(k * random.normal(size=s), jnp.bfloat16) for k, s in zip((5, 2, 0.1, 0.3), shapes, strict=True)
+    ]
+    f = partial(linear_kl_divergence, differentiation=mode)
+    got = jax.jit(jax.grad(lambda *a: f(*a).sum(), (0, 1, 2, 3)))(*heads)
+    dense = lambda h, w, g, u: jaxinfo.kl_divergence(h @ w, g @ u).sum()  # noqa: E731
+    want = jax.jit(jax.grad(dense, (0, 1, 2, 3)))(*(a.astype(jnp.float64) for a in heads))
+    for g, w in zip(got, want, strict=True):
+        assert np.linalg.norm(g.astype(jnp.float64) - w) <= 1e-2 * np.linalg.norm(w)

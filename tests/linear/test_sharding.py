@@ -61,6 +61,27 @@ def test_a_shard_without_the_label_has_no_logit_of_0_for_it(smoothing: float) ->
     np.testing.assert_allclose(slope, want, rtol=64 * eps, atol=64 * eps)
 
 
+@pytest.mark.skipif(jax.device_count() < 8, reason="needs eight devices")
+@pytest.mark.parametrize("columns", [8, 1])
+def test_a_shard_of_one_class_has_its_own_element_of_a_mask(columns: int) -> None:
+    random = np.random.default_rng(0)
+    hidden, kernel = (jnp.asarray(random.normal(size=shape)) for shape in ((9, 3), (3, 8)))
+    where = jnp.asarray(random.random((9, columns)) < 0.5).at[3].set(False)
+    labels = jnp.argmax(where, axis=1)
+
+    def local(hidden: jax.Array, kernel: jax.Array, where: jax.Array) -> tuple[jax.Array, jax.Array]:
+        kwargs = {"where": where, "axis_name": "classes"}
+        linear = linear_softmax_cross_entropy(hidden, kernel, labels, **kwargs)
+        return linear, softmax_cross_entropy(hidden @ kernel, labels, **kwargs)
+
+    mesh = jax.make_mesh((8,), ("classes",), axis_types=(AxisType.Auto,))
+    cut = P(None, "classes")
+    both = jax.shard_map(local, mesh=mesh, in_specs=(P(), cut, cut if columns == 8 else P()), out_specs=P())
+    want = softmax_cross_entropy(hidden @ kernel, labels, where=where)
+    for got in jax.jit(both)(hidden, kernel, where):
+        np.testing.assert_allclose(got, want, rtol=1e-13)
+
+
 @pytest.mark.slow
 def test_two_processes_are_one() -> None:
     with socket.socket() as free:
