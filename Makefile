@@ -44,7 +44,8 @@ types: install
 # two thirds of the time.
 test: install
 	$(BIN)/pytest -m 'slow or not slow' $(DIGITS)
-	XLA_FLAGS='$(SHORT) --xla_cpu_use_fusion_emitters=false' $(BIN)/pytest -m 'slow or not slow' jaxinfo ./tests $(DIGITS:%=--ignore=%)
+	XLA_FLAGS='$(SHORT) --xla_cpu_use_fusion_emitters=false' \
+	  $(BIN)/pytest -m 'slow or not slow' jaxinfo ./tests $(DIGITS:%=--ignore=%)
 
 notebooks: install
 	$(BIN)/python .ci/notebooks.py

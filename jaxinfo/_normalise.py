@@ -33,7 +33,8 @@ def pin(logits: Array, name: str) -> jax.Array:
 
     Inside jit XLA may compute them anew for each use, with other roundings (a contracted multiplication, one
     library's tanh or another's): the largest logit is then no longer equal to the maximum, and what rests
-    on their difference is off by a unit in the last place of the *logits*. The barrier forbids that.
+    on their difference is off by a unit in the last place of the *logits*. The barrier forbids that, but not to the
+    CPU backend without its optimisations.
     """
     return _checks.as_float_array(jax.lax.optimization_barrier(jnp.asarray(logits)), name)
 

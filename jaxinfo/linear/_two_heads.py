@@ -100,9 +100,8 @@ def two_heads(
     ]
     first, counted = problems[0], problems[0].counted
     heads = (first.head, problems[1].head)
-    if (
-        differentiation == "any"
-    ):  # level and terms have slopes of their own: half precisions would round each, not the sum
+    if differentiation == "any":
+        # level and terms have slopes of their own, which may cancel: half precisions would round each, not the sum
         heads = jax.tree.map(lambda a: a.astype(first.dtype), heads)
     heads, fixed = meet(heads, Fixed(None, first.included, counted))
     plan = Plan(block_of(size, Inputs(heads[0])), first.dtype, "top")

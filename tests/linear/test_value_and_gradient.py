@@ -194,17 +194,17 @@ WHERE_ROWS = jnp.asarray([[[True], [False], [True]], [[True], [True], [False]]])
 
 
 @pytest.mark.parametrize(
-    ("size", "options", "dtype", "bound"),
+    ("size", "options", "dtype", "bounds"),
     [
-        (8, {"strategy": "vocabulary"}, "bfloat16", 2e-3),
-        (512, {"strategy": "vocabulary"}, "bfloat16", 2e-3),
-        (64, {"strategy": "token"}, "bfloat16", 2e-3),
-        (8, {"differentiation": "any"}, "bfloat16", 2.5e-3),
-        (64, {"strategy": "vocabulary"}, "float16", 5e-4),
+        (8, {"strategy": "vocabulary"}, "bfloat16", (2e-3, 2e-3)),
+        (512, {"strategy": "vocabulary"}, "bfloat16", (2e-3, 2e-3)),
+        (64, {"strategy": "token"}, "bfloat16", (2e-3, 2e-3)),
+        (8, {"differentiation": "any"}, "bfloat16", (2.5e-3, 2e-3)),  # a block's part of hidden's is rounded
+        (64, {"strategy": "vocabulary"}, "float16", (5e-4, 5e-4)),
     ],
 )
 def test_half_precision_gradients_are_accumulated_in_float32(
-    size: int, options: dict[str, str], dtype: str, bound: float
+    size: int, options: dict[str, str], dtype: str, bounds: tuple[float, float]
 ) -> None:
     random = np.random.default_rng(2)
     n, d, v = 1024, 16, 512
@@ -224,7 +224,7 @@ def test_half_precision_gradients_are_accumulated_in_float32(
     want, exact = jax.value_and_grad(lambda h, k: jnp.mean(reference(h, k, labels)), (0, 1))(*wide)
     assert value.dtype == jnp.float32
     assert abs(float(value) - float(want)) <= 1e-5 * float(want)
-    for got, true in zip(slopes, exact, strict=True):
+    for got, true, bound in zip(slopes, exact, bounds, strict=True):
         assert got.dtype == dtype
         off = np.linalg.norm(np.asarray(got.astype(jnp.float64) - true)) / np.linalg.norm(np.asarray(true))
         assert off <= bound
