@@ -12,8 +12,8 @@ BIN := .venv/bin
 NEWEST := .venv-newest/bin
 DIGITS := ./tests/linear $(addprefix ./tests/core/test_, kl.py js.py likelihoods.py little_mass.py precision.py \
   precision_large.py sigmoid.py truth_table.py)
-export SHORT := $(addprefix --xla_,backend_optimization_level=0 llvm_disable_expensive_passes=true \
-  cpu_parallel_codegen_split_count=1)
+UNDIVIDED := --xla_cpu_parallel_codegen_split_count=1
+export SHORT := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true $(UNDIVIDED)
 ONE_CORE_EACH := readme-fit lint types docs package
 SIDE_BY_SIDE := readme-test notebooks
 
@@ -39,11 +39,11 @@ lint: install
 types: install
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# What holds the digits runs as users compile it; the rest without LLVM's optimisations, which programs so short do not
-# repay, nor a division of their compiling among threads, nor (newer releases have no such choice) MLIR's emitters: in
-# two thirds of the time.
+# What holds the digits runs as users compile it, but that the compiling is not divided among threads: both cores are
+# busy with tests as it is. The rest without LLVM's optimisations, which programs so short do not
+# repay, nor (newer releases have no such choice) MLIR's emitters: in two thirds of the time.
 test: install
-	$(BIN)/pytest -m 'slow or not slow' $(DIGITS)
+	XLA_FLAGS='$(UNDIVIDED)' $(BIN)/pytest -m 'slow or not slow' $(DIGITS)
 	XLA_FLAGS='$(SHORT) --xla_cpu_use_fusion_emitters=false' \
 	  $(BIN)/pytest -m 'slow or not slow' jaxinfo ./tests $(DIGITS:%=--ignore=%)
 
