@@ -48,7 +48,8 @@ def statistics(plan: Plan, inputs: Inputs, fixed: Fixed) -> tuple[Rows, Kept]:
 
 def empty(plan: Plan, inputs: Inputs, fixed: Fixed) -> Sums:
     """Return the sums before the first block."""
-    row = inputs.head.hidden[:, 0] if inputs.head.hidden.shape[1] else jnp.zeros(inputs.head.hidden.shape[0])
+    hidden = inputs.head.hidden
+    row = hidden[:, 0] if hidden.shape[1] else like(0, hidden, hidden.shape[:1])
     zero, low = like(0, row, dtype=plan.dtype), like(least(plan.dtype), row, dtype=plan.dtype)
     at = zero if plan.apart == "label" else like(-jnp.inf, row, dtype=plan.dtype)
     sums = Sums(low, zero, zero, at, zero, zero)

@@ -85,7 +85,10 @@ def add_gradients(
     are handed in, they are not made again, and the kernel's gradient is added to that of other tokens.
     """
     if rows.lse is not None:  # a row without classes has slope 0, which 0 * inf would not be
-        rows = rows._replace(lse=jnp.where(rows.lse == -jnp.inf, 0, rows.lse))
+        nothing = rows.lse == -jnp.inf
+        rows = rows._replace(lse=jnp.where(nothing, 0, rows.lse))
+        if rows.entropy is not None:
+            rows = rows._replace(entropy=jnp.where(nothing, 0, rows.entropy))
 
     across = turned(inputs.head.hidden)
 

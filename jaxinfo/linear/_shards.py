@@ -45,10 +45,14 @@ def merge(rows: Rows, here: jax.Array | None, axis_name: Any) -> Rows:
 
 
 def _log_total(x: jax.Array, step: jax.Array, axis_name: Any) -> jax.Array:
-    """Return the log of the sum of exp(x + step) over the shards."""
-    moved_x = x + step
-    top = jnp.maximum(jax.lax.pmax(jax.lax.stop_gradient(moved_x), axis_name), least(x.dtype))
-    return top + jnp.log(jax.lax.psum(jnp.exp(moved_x - top), axis_name))
+    """Return the log of the sum of exp(x + step) over the shards; -inf with derivative 0 where each x is -inf."""
+    absent = x == -jnp.inf
+    stepped = jnp.where(absent, 0, x) + step
+    seen = jax.lax.stop_gradient(jnp.where(absent, -jnp.inf, stepped))
+    top = jnp.maximum(jax.lax.pmax(seen, axis_name), least(x.dtype))
+    terms = jax.lax.psum(jnp.where(absent, 0, jnp.exp(stepped - top)), axis_name)
+    nothing = terms == 0
+    return jnp.where(nothing, -jnp.inf, top + jnp.log(jnp.where(nothing, 1, terms)))
 
 
 def _lse(lse: jax.Array, local: jax.Array, top: jax.Array, step: jax.Array, axis_name: Any) -> jax.Array:

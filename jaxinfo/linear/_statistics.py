@@ -97,9 +97,9 @@ def linear_token_statistics(
     argmax = best_class(rows.top, best, problem.head.classes, axis_name)
     rows = merge(rows, here, axis_name)
     nothing = rows.lse == -jnp.inf
-    nan = jnp.where(nothing, jnp.nan, 1).astype(problem.dtype)  # all -inf is no distribution
-    log_prob = jnp.where(faulty, jnp.nan, rows.picked) - rows.lse * nan
-    log_prob, entropy = log_prob * nan, rows.entropy * nan
+    # a row that is no distribution, or whose label does not exist, is nan in its gradient as well
+    entropy = rows.entropy * jnp.where(nothing, jnp.nan, 1).astype(problem.dtype)
+    log_prob = (rows.picked - rows.lse) * jnp.where(nothing | faulty, jnp.nan, 1).astype(problem.dtype)
     top = jnp.where(nothing, 0, rows.top)
     out = TokenStatistics(log_prob, top + rows.lse, entropy, argmax)
     if problem.counted is not None:

@@ -53,6 +53,19 @@ def test_argmax_is_the_first_of_several() -> None:
     np.testing.assert_array_equal(out.argmax, jnp.argmax(HIDDEN @ kernel, axis=1))
 
 
+@pytest.mark.parametrize("mode", ["reverse", "any"])
+def test_a_label_that_does_not_exist_is_nan_in_value_and_gradient(mode: str) -> None:
+    labels = LABELS.at[3].set(V)
+
+    def log_prob(hidden: jax.Array) -> jax.Array:
+        return linear_token_statistics(hidden, KERNEL, labels, block_size=8, differentiation=mode).log_prob
+
+    value, pull = jax.vjp(log_prob, HIDDEN)
+    faulty = np.arange(N) == 3
+    np.testing.assert_array_equal(np.isnan(value), faulty)
+    np.testing.assert_array_equal(np.isnan(pull(COTANGENT)[0]), np.broadcast_to(faulty[:, None], (N, D)))
+
+
 @pytest.mark.parametrize(("name", "mode"), [("kl", "reverse"), ("kl", "any"), ("js", "reverse")])
 def test_divergences(name: str, mode: str) -> None:
     fused = linear_kl_divergence if name == "kl" else linear_js_divergence

@@ -5,7 +5,9 @@ import re
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,12 @@ import pytest
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from jaxinfo import linear_softmax_cross_entropy, softmax_cross_entropy
+from jaxinfo import (
+    linear_kl_divergence,
+    linear_softmax_cross_entropy,
+    linear_token_statistics,
+    softmax_cross_entropy,
+)
 
 from .cases import assert_close
 from .sharded import D, V, mesh_of, on, placed, single
@@ -80,6 +87,36 @@ def test_a_shard_of_one_class_has_its_own_element_of_a_mask(columns: int) -> Non
     want = softmax_cross_entropy(hidden @ kernel, labels, where=where)
     for got in jax.jit(both)(hidden, kernel, where):
         np.testing.assert_allclose(got, want, rtol=1e-13)
+
+
+@pytest.mark.skipif(jax.device_count() < 8, reason="needs eight devices")
+@pytest.mark.parametrize(
+    ("features", "exist", "mode"), [(3, [5], "reverse"), (3, [5, 14], "any"), (3, [5, 14], "reverse"), (0, [5], "any")]
+)
+def test_shards_that_hold_no_class(features: int, exist: list[int], mode: str) -> None:
+    random = np.random.default_rng(1)
+    shapes = (4, features), (features, 16), (features, 16)
+    hidden, kernel, other = (jnp.asarray(random.normal(size=shape)) for shape in shapes)
+    bias = jnp.full(16, -jnp.inf).at[jnp.asarray(exist)].set(0.5)
+    labels, weights = jnp.full(4, 5), jnp.asarray(random.normal(size=(5, 4)))
+
+    def loss(axis_name: str | None, hidden: jax.Array, kernel: jax.Array, other: jax.Array, bias: jax.Array) -> Any:
+        shared: dict[str, Any] = {"axis_name": axis_name, "differentiation": mode}
+        how = {"bias": bias} | shared
+        each = (
+            linear_softmax_cross_entropy(hidden, kernel, labels, label_smoothing=0.1, **how),
+            *linear_token_statistics(hidden, kernel, labels, **how)[:3],
+            linear_kl_divergence(hidden, kernel, hidden, other, p_bias=bias, q_bias=bias, **shared),
+        )
+        return jnp.sum(weights * jnp.stack(each))
+
+    mesh = jax.make_mesh((8,), ("classes",), axis_types=(AxisType.Auto,))
+    cut = P(None, "classes")
+    sharded = jax.shard_map(partial(loss, "classes"), mesh=mesh, in_specs=(P(), cut, cut, P("classes")), out_specs=P())
+    both = [jax.jit(jax.value_and_grad(f, (0, 1, 2, 3))) for f in (sharded, partial(loss, None))]
+    got, want = (f(hidden, kernel, other, bias) for f in both)
+    assert_close(got, want)
+    assert all(np.isfinite(a).all() for a in jax.tree.leaves(want))
 
 
 @pytest.mark.slow
