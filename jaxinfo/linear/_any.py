@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxinfo.linear._fold import statistics
-from jaxinfo.linear._head import Carry, Head, affine, below, is_at, like, masked, shaped, take
+from jaxinfo.linear._head import Carry, Head, affine, below, is_at, like, shaped, take
 from jaxinfo.linear._rows import Fixed, Inputs, Kept, Plan, Rows, weighted_targets
 
 
@@ -96,7 +96,7 @@ def _tangent_of_block(plan: Plan, inputs: Inputs, fixed: Fixed, rows: Rows, kept
     """Return what one block contributes to the tangent of the rows."""
 
     def logits(head: Head) -> jax.Array:
-        z = masked(affine(head, plan.dtype), fixed.included, -jnp.inf)
+        z = fixed.masked(affine(head, plan.dtype), -jnp.inf)
         return shaped(z, head.temperature, head.soft_cap)
 
     x, t_x = jax.jvp(logits, (inputs.head,), (t.head,))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxinfo._rows import centre
-from jaxinfo.linear._head import affine, fold, is_at, least, like, masked, put, shaped, take, within
+from jaxinfo.linear._head import affine, fold, is_at, least, like, put, shaped, take, within
 from jaxinfo.linear._rows import Fixed, Inputs, Kept, Plan, Rows, log_sum, moved, times, weighted_targets
 
 
@@ -68,7 +68,7 @@ def empty(plan: Plan, inputs: Inputs, fixed: Fixed) -> Sums:
 
 def unshaped(plan: Plan, inputs: Inputs, fixed: Fixed, products: jax.Array | None = None) -> jax.Array:
     """Return the logits of a block before temperature and soft cap, -inf where they are not included."""
-    return masked(affine(inputs.head, plan.dtype, products), fixed.included, -jnp.inf)
+    return fixed.masked(affine(inputs.head, plan.dtype, products), -jnp.inf)
 
 
 def add_block(plan: Plan, sums: Sums, x: jax.Array, inputs: Inputs, fixed: Fixed, start: Any) -> Sums:
@@ -152,7 +152,7 @@ def _weighted(plan: Plan, sums: Sums, x: jax.Array, peak: jax.Array, inputs: Inp
         )
     if sums.whole is not None and sums.heat is not None:
         e, scale = jnp.exp(d), jnp.exp(step)
-        heat = scale * (sums.heat - times(sums.whole, step)) - jnp.sum(times(e, d), axis=1)
+        heat = times(scale, sums.heat - times(sums.whole, step)) - jnp.sum(times(e, d), axis=1)
         sums = sums._replace(whole=sums.whole * scale + jnp.sum(e, axis=1), heat=heat)
     return sums
 

@@ -7,6 +7,7 @@ padded.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -52,10 +53,28 @@ def affine(head: Head, dtype: Any, products: jax.Array | None = None) -> jax.Arr
     What is made here is pinned (see `jaxinfo._normalise.pin`): every use sees the same values. Products that are
     there are the same for each use, and so is their sum with the bias; pinned, XLA would copy them.
     """
-    x = product(head.hidden, head.kernel, (1, 0), dtype) if products is None else products
+    x = _products(dtype, head.hidden, head.kernel) if products is None else products
     if head.bias is not None:
         x = x + jnp.expand_dims(head.bias.astype(dtype), 0)
     return jax.lax.optimization_barrier(x) if products is None else x
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _products(dtype: Any, hidden: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Return hidden @ kernel, to whose derivative an infinite kernel has nothing to add (see `finite`)."""
+    return product(hidden, kernel, (1, 0), dtype)
+
+
+@_products.defjvp
+def _products_jvp(dtype: Any, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    (hidden, kernel), (t_hidden, t_kernel) = primals, tangents
+    moved = product(t_hidden, finite(kernel), (1, 0), dtype) + product(hidden, t_kernel, (1, 0), dtype)
+    return _products(dtype, hidden, kernel), moved
+
+
+def finite(kernel: jax.Array) -> jax.Array:
+    """Return it with 0 in the place of infinities: a class at -inf has slope 0, and 0 times infinity would be nan."""
+    return jnp.where(jnp.isfinite(kernel), kernel, 0)
 
 
 def shaped(x: jax.Array, temperature: jax.Array | None, soft_cap: jax.Array | None) -> jax.Array:
@@ -169,11 +188,6 @@ class Included(NamedTuple):
     def of(self, x: jax.Array) -> jax.Array:
         """Return it for each element of the block `x`."""
         return jnp.broadcast_to(self.classes if self.row is None else self.classes[self.row], x.shape)
-
-
-def masked(x: jax.Array, included: Included | None, outside: float) -> jax.Array:
-    """Return the block `x` [N, B] with `outside` where it is not included."""
-    return x if included is None else jnp.where(included.of(x), x, jnp.asarray(outside, x.dtype))
 
 
 def least(dtype: Any) -> float:

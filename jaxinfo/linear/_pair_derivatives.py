@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxinfo.linear._any import blocks_of_classes
 from jaxinfo.linear._fold import unshaped
-from jaxinfo.linear._head import Head, fold, like, masked, paste, shaped
+from jaxinfo.linear._head import Head, fold, like, paste, shaped
 from jaxinfo.linear._pair import Level, Terms, pair_of
 from jaxinfo.linear._reverse import Gradients, product_over_classes, product_over_tokens, turned
 from jaxinfo.linear._rows import Fixed, Inputs, Plan
@@ -53,9 +53,7 @@ def _backward(slopes: Slopes, plan: Plan, saved: tuple, g: jax.Array) -> tuple[H
         pair = pair_of(shapes[0][0], shapes[1][0], levels[0], levels[1], shift)
         out = []
         for old, turn, part, (_, pull), slope in zip(sums, across, parts, shapes, slopes(pair, *values), strict=True):
-            d, to_temperature, to_cap = pull(
-                masked(jnp.where(g[:, None] == 0, 0, g[:, None] * slope), place.included, 0)
-            )
+            d, to_temperature, to_cap = pull(place.masked(jnp.where(g[:, None] == 0, 0, g[:, None] * slope), 0))
             out.append(
                 old._replace(
                     hidden=old.hidden + product_over_classes(plan, part, d),

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxinfo._rows import centre
 from jaxinfo.linear._fold import statistics, unshaped
-from jaxinfo.linear._head import Head, cut, fold, like, masked, paste, product, put, shaped, take
+from jaxinfo.linear._head import Head, cut, finite, fold, like, paste, product, put, shaped, take
 from jaxinfo.linear._rows import (
     Fixed,
     Inputs,
@@ -97,7 +97,7 @@ def add_gradients(
         z = unshaped(plan, block, place, cut(products, start, size))
         x, pull = jax.vjp(shaped, z, block.head.temperature, block.head.soft_cap)
         d, to_targets, to_weights = slopes(plan, x, block, place, rows, kept, g)
-        d, to_temperature, to_cap = pull(masked(d, place.included, 0))
+        d, to_temperature, to_cap = pull(place.masked(d, 0))
         by_class = (
             product_over_tokens(plan, across, block.head, d),
             None if sums.bias is None else jnp.sum(d, axis=0),
@@ -126,9 +126,8 @@ def turned(hidden: jax.Array) -> jax.Array:
 
 
 def product_over_classes(plan: Plan, head: Head, d: jax.Array) -> jax.Array:
-    """Return d @ kernel.T; a class at -inf has slope 0, and 0 times an infinite kernel would be nan."""
-    kernel = jnp.where(jnp.isfinite(head.kernel), head.kernel, 0)
-    return product(narrowed(head, d), kernel, (1, 1), plan.dtype)
+    """Return d @ kernel.T."""
+    return product(narrowed(head, d), finite(head.kernel), (1, 1), plan.dtype)
 
 
 def product_over_tokens(plan: Plan, across: jax.Array, head: Head, d: jax.Array) -> jax.Array:

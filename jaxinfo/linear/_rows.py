@@ -5,6 +5,7 @@ Keeping its logit apart from the sum over the rest is what keeps the digits of a
 (ARCHITECTURE.md), and every loss is a formula in a few numbers of each row.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -57,7 +58,7 @@ class Fixed(NamedTuple):
 
     Attributes:
         labels: [N], the class of each row, of those of this head; outside [0, V) where it is not among them.
-        included: the classes included, None for all.
+        included: the classes included, None for all of every row that counts.
         counted: [N], the rows that count, None for all.
     """
 
@@ -69,6 +70,12 @@ class Fixed(NamedTuple):
         """Return the same for `size` classes from `start`."""
         labels = None if self.labels is None else self.labels - jnp.asarray(start, self.labels.dtype)
         return Fixed(labels, None if self.included is None else self.included.block(start, size), self.counted)
+
+    def masked(self, x: jax.Array, outside: float) -> jax.Array:
+        """Return the block `x` [N, B] with `outside` where it is not included, 0 where all of a row is left out."""
+        if self.included is not None:
+            return jnp.where(self.included.of(x), x, jnp.asarray(outside, x.dtype))
+        return x if self.counted is None else jnp.where(jnp.expand_dims(self.counted, 1), x, 0)
 
 
 class Inputs(NamedTuple):
@@ -136,7 +143,19 @@ def _surprise_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array
 def log_sum(at: jax.Array, rest: jax.Array) -> jax.Array:
     """Return log(exp(at) + exp(rest)), of which the larger is about 0; -inf with derivative 0 where both are -inf."""
     nothing = (at == -jnp.inf) & (rest == -jnp.inf)
-    at, rest = jnp.where(nothing, 0, at), jnp.where(nothing, 0, rest)
+    at, rest = instead(at, nothing, 0), instead(rest, nothing, 0)
     ahead = at >= rest
     near, far = jnp.where(ahead, at, rest), jnp.where(ahead, rest, at)
-    return jnp.where(nothing, -jnp.inf, near + surprise(near, far))
+    return instead(near + surprise(near, far), nothing, -jnp.inf)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def instead(x: jax.Array, where: jax.Array, value: float) -> jax.Array:
+    """Return `value` in the place of x where told, with derivative 0; a cotangent of nan stays nan, as of a product."""
+    return jnp.where(where, value, x)
+
+
+@instead.defjvp
+def _instead_jvp(value: float, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    x, where = primals
+    return instead(x, where, value), tangents[0] * (1 - where.astype(x.dtype))

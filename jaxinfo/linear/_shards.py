@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxinfo._rows import centre
 from jaxinfo.linear._head import least
-from jaxinfo.linear._rows import Rows, log_sum, moved, times
+from jaxinfo.linear._rows import Rows, instead, log_sum, moved, times
 
 
 def merge(rows: Rows, here: jax.Array | None, axis_name: Any) -> Rows:
@@ -47,12 +47,11 @@ def merge(rows: Rows, here: jax.Array | None, axis_name: Any) -> Rows:
 def _log_total(x: jax.Array, step: jax.Array, axis_name: Any) -> jax.Array:
     """Return the log of the sum of exp(x + step) over the shards; -inf with derivative 0 where each x is -inf."""
     absent = x == -jnp.inf
-    stepped = jnp.where(absent, 0, x) + step
-    seen = jax.lax.stop_gradient(jnp.where(absent, -jnp.inf, stepped))
-    top = jnp.maximum(jax.lax.pmax(seen, axis_name), least(x.dtype))
-    terms = jax.lax.psum(jnp.where(absent, 0, jnp.exp(stepped - top)), axis_name)
+    top = jnp.maximum(jax.lax.pmax(jax.lax.stop_gradient(x + step), axis_name), least(x.dtype))
+    relative = instead(x + step - top, absent, 0)
+    terms = jax.lax.psum(instead(jnp.exp(relative), absent, 0), axis_name)
     nothing = terms == 0
-    return jnp.where(nothing, -jnp.inf, top + jnp.log(jnp.where(nothing, 1, terms)))
+    return instead(top + jnp.log(instead(terms, nothing, 1)), nothing, -jnp.inf)
 
 
 def _lse(lse: jax.Array, local: jax.Array, top: jax.Array, step: jax.Array, axis_name: Any) -> jax.Array:

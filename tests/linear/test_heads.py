@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 
 import jaxinfo
-from jaxinfo.linear import linear_js_divergence, linear_kl_divergence, linear_token_statistics
+from jaxinfo.linear import (
+    linear_js_divergence,
+    linear_kl_divergence,
+    linear_softmax_cross_entropy,
+    linear_token_statistics,
+)
 
 from .cases import BIAS, COTANGENT, HIDDEN, KERNEL, LABELS, WHERE, D, N, V, assert_close
 
@@ -64,6 +69,40 @@ def test_a_label_that_does_not_exist_is_nan_in_value_and_gradient(mode: str) -> 
     faulty = np.arange(N) == 3
     np.testing.assert_array_equal(np.isnan(value), faulty)
     np.testing.assert_array_equal(np.isnan(pull(COTANGENT)[0]), np.broadcast_to(faulty[:, None], (N, D)))
+
+
+def test_entropy_of_all_the_mass_in_a_later_block() -> None:
+    bias, labels = BIAS.at[V - 1].set(jnp.inf), jnp.minimum(LABELS, V - 2).at[0].set(V - 1)
+    out = linear_token_statistics(HIDDEN, KERNEL, labels, bias=bias, block_size=8)
+    np.testing.assert_array_equal(out.entropy, 0)
+    np.testing.assert_array_equal(out.logsumexp, jnp.inf)
+    np.testing.assert_array_equal(out.log_prob, np.where(np.arange(N) == 0, 0, -np.inf))
+
+
+@pytest.mark.parametrize("mode", ["reverse", "any"])
+def test_a_token_that_does_not_count_meets_an_infinite_kernel(mode: str) -> None:
+    """Its logits are 0 * -inf: the gradients are those of the other tokens alone, and of the kernel but that class."""
+    hidden, others = jnp.abs(HIDDEN).at[3].set(jnp.nan), np.arange(N) != 3
+    kernel, other = (k.at[:, 4].set(-jnp.inf) for k in (KERNEL, OTHER[:D]))
+    labels = jnp.where(LABELS == 4, 5, LABELS)
+
+    def loss(rows: np.ndarray, where: Any, hidden: jax.Array, kernel: jax.Array, heat: jax.Array) -> jax.Array:
+        how: dict[str, Any] = {"where": where, "temperature": heat, "block_size": 8, "differentiation": mode}
+        h, y = hidden[rows], labels[rows]
+        each = (
+            linear_softmax_cross_entropy(h, kernel, y, label_smoothing=0.1, z_loss=0.01, **how),
+            *linear_token_statistics(h, kernel, y, **how)[::2],
+            linear_kl_divergence(h, kernel, h, other, **how),
+            linear_js_divergence(h, kernel, h, other, **how),
+        )
+        return sum((jnp.vdot((i + 1) * COTANGENT[rows], x) for i, x in enumerate(each)), jnp.zeros(()))
+
+    every, columns = np.arange(N), np.arange(V) != 4
+    heat = jnp.asarray(2.0, float)
+    got = jax.jit(jax.grad(partial(loss, every, jnp.asarray(others[:, None])), (0, 1, 2)))(hidden, kernel, heat)
+    want = jax.jit(jax.grad(partial(loss, every[others], None), (0, 1, 2)))(hidden, kernel, heat)
+    assert_close((got[0], got[1][:, columns], got[2]), (want[0], want[1][:, columns], want[2]))
+    assert all(np.isfinite(g).all() for g in got)
 
 
 @pytest.mark.parametrize(("name", "mode"), [("kl", "reverse"), ("kl", "any"), ("js", "reverse")])

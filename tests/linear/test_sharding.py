@@ -119,6 +119,28 @@ def test_shards_that_hold_no_class(features: int, exist: list[int], mode: str) -
     assert all(np.isfinite(a).all() for a in jax.tree.leaves(want))
 
 
+@pytest.mark.skipif(jax.device_count() < 8, reason="needs eight devices")
+@pytest.mark.parametrize("mode", ["reverse", "any"])
+def test_what_is_no_distribution_on_any_shard_is_nan_in_its_gradient(mode: str) -> None:
+    labels, targets = jnp.arange(3), jnp.full((3, 8), 0.125)
+
+    def loss(axis_name: str | None, bias: jax.Array, targets: jax.Array) -> jax.Array:
+        hidden, kernel = jnp.ones((3, 2)), jnp.ones((2, len(bias)))
+        how: dict[str, Any] = {"bias": bias, "axis_name": axis_name, "differentiation": mode}
+        each = (
+            linear_softmax_cross_entropy(hidden, kernel, labels, **how),
+            linear_softmax_cross_entropy(hidden, kernel, targets, **how),
+            linear_token_statistics(hidden, kernel, labels, **how).log_prob,
+        )
+        return jnp.sum(jnp.stack(each), axis=1)
+
+    mesh = jax.make_mesh((8,), ("classes",), axis_types=(AxisType.Auto,))
+    specs = (P("classes"), P(None, "classes"))
+    sharded = jax.shard_map(partial(loss, "classes"), mesh=mesh, in_specs=specs, out_specs=P())
+    for f in (sharded, partial(loss, None)):
+        assert np.isnan(jax.jit(jax.jacrev(f))(jnp.full(8, -jnp.inf), targets)).all()
+
+
 @pytest.mark.slow
 def test_two_processes_are_one() -> None:
     with socket.socket() as free:
