@@ -13,6 +13,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
 from jaxinfo._classes import Classes
+from jaxinfo._exact import along
 from jaxinfo._mass import mass_loss, mass_slope, shares
 from jaxinfo._normalise import LogSum, attach_logsumexp, attach_probs, log_probs
 
@@ -98,7 +99,7 @@ def _weighted_surprise_jvp(classes: Classes, primals: tuple, tangents: tuple) ->
         # p_y - 1 = expm1(log p_y), so that a confident row keeps its digits
         slope, at_label = weight * p, weight * jnp.expm1(-loss)
         if _moves(t_terms.label_weight):
-            rates.append(_along(_unless_silent(terms.label_weight, loss), t_terms.label_weight))
+            rates.append(along(_unless_silent(terms.label_weight, loss), t_terms.label_weight))
     if terms.mass is not None:
         of_mass = mass_slope(x, terms.mass, log_sum, classes, False)
         slope, at_label = slope + of_mass, at_label + _at(terms.labels, of_mass, classes)
@@ -106,21 +107,21 @@ def _weighted_surprise_jvp(classes: Classes, primals: tuple, tangents: tuple) ->
             log_p = log_probs(x, log_sum, classes)
             absent = (terms.mass == 0) & (log_p == -jnp.inf)
             surprises = jnp.where(absent, 0, 0 - jnp.where(absent, 0, log_p))
-            rates.append(classes.sum(_along(surprises, t_terms.mass)))
+            rates.append(classes.sum(along(surprises, t_terms.mass)))
     if terms.spread is not None:
         of_spread = mass_slope(x, terms.spread, log_sum, classes, True)
         slope, at_label = slope + of_spread, at_label + _at(terms.labels, of_spread, classes)
         if _moves(t_terms.spread):
             even = weighted_surprise(x, log_sum, Terms(spread=jnp.ones_like(terms.spread)), classes)
-            rates.append(_along(even, t_terms.spread))
+            rates.append(along(even, t_terms.spread))
     if terms.z_loss is not None and terms.lower is not None:
         log_z = terms.lower + attach_logsumexp(x, log_sum.total(), jax.lax.stop_gradient(p), classes)
         rate, unit = _in_units(2 * terms.z_loss * log_z)
         slope, at_label = slope / unit + rate * p, at_label / unit + rate * jnp.exp(-loss)
         if _moves(t_terms.z_loss):
-            rates.append(_along(log_z**2, t_terms.z_loss))
+            rates.append(along(log_z**2, t_terms.z_loss))
         if _moves(t_terms.lower):
-            rates.append(_along(2 * terms.z_loss * log_z, t_terms.lower))
+            rates.append(along(2 * terms.z_loss * log_z, t_terms.lower))
         t_x = t_x * unit if _moves(t_x) else t_x
     if _moves(t_x):
         rates.append(_directional(slope, at_label, t_x, terms.labels, classes))
@@ -182,13 +183,6 @@ def _at(labels: jax.Array | None, slope: jax.Array, classes: Classes) -> ArrayLi
 
 def _moves(tangent: object) -> bool:
     return tangent is not None and not isinstance(tangent, SymbolicZero)
-
-
-def _along(slope: jax.Array, tangent: jax.Array) -> jax.Array:
-    """Return slope * tangent with inf * 0 = 0, as a product, which stays linear in the tangent."""
-    infinite = slope == jnp.inf
-    largest = jnp.asarray(jnp.finfo(slope.dtype).max, slope.dtype)
-    return tangent * jnp.where(infinite, largest, slope) * jnp.where(infinite, largest, 1)
 
 
 def _in_units(rate: jax.Array) -> tuple[jax.Array, jax.Array]:

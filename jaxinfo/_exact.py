@@ -39,6 +39,13 @@ def exp_from(a: jax.Array, top: jax.Array) -> jax.Array:
     return jnp.exp(high) * (1 + low)
 
 
+def along(slope: jax.Array, tangent: jax.Array) -> jax.Array:
+    """Return slope * tangent with inf * 0 = 0, as a product, which stays linear in the tangent."""
+    infinite = jnp.isinf(slope)
+    largest = jnp.asarray(jnp.finfo(slope.dtype).max, slope.dtype)
+    return tangent * jnp.where(infinite, jnp.sign(slope) * largest, slope) * jnp.where(infinite, largest, 1)
+
+
 def sum_by_product(terms: jax.Array, axis: int) -> jax.Array:
     """Return the sum over the classes, the axis kept, as a product with ones: a reduction that nothing fuses into.
 

@@ -176,12 +176,13 @@ def _by_name_jvp(name: str, classes: Classes, primals: tuple, tangents: tuple) -
     a, b, sum_a, sum_b = primals
     out = _by_name(*primals, name, classes)
     generator: Generator = GENERATORS[name]
-    valid = 1 + nan_where(jnp.isnan(out), out.dtype)
+    valid, infinite = 1 + nan_where(jnp.isnan(out), out.dtype), out == jnp.inf
+    a, b = (jnp.where(infinite, jax.lax.stop_gradient(x), x) for x in (a, b))  # the slope of 0 has slope 0
     pair = slope_pair(a, b, sum_a, sum_b, classes)
     to_p = generator.flow(anchor(a, b, pair, classes), pair, classes)
     to_q = generator.adjoint_flow(anchor(b, a, pair.swap(), classes), pair.swap(), classes)
     slope_a, slope_b = centred(pair.p, to_p, classes), centred(pair.q, to_q, classes)
-    slope_a, slope_b = (valid * jnp.where(out == jnp.inf, 0, slope) for slope in (slope_a, slope_b))
+    slope_a, slope_b = (valid * jnp.where(infinite, 0, slope) for slope in (slope_a, slope_b))
     return out, classes.slope((slope_a, tangents[0]), (slope_b, tangents[1]))
 
 

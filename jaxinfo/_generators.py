@@ -16,6 +16,8 @@ from jaxinfo._classes import Classes
 from jaxinfo._logratio import graft
 from jaxinfo._pair import Anchored, Pair
 
+_HIGH = 40.0  # log of a slope at the anchor, beyond which it is left out
+
 
 class Generator(NamedTuple):
     """A named f: its terms q f(p / q), their slopes, and the largest value the divergence can have.
@@ -98,9 +100,12 @@ def _exponential_flow(scale: float, k: float, anchored: Anchored, pair: Pair, cl
     """f' = scale exp(k d): from the logarithm of p exp(k d) where that is far above the anchor's."""
     del classes
     here, d = _present(pair)
-    at = pair.p * jnp.exp(k * anchored.level)
+    # an anchor whose own would overflow is left out: it lies at a class that p hardly has, and cancels nothing
+    level = k * anchored.level
+    unanchored = level > _HIGH
+    at = jnp.where(unanchored, 0, pair.p * jnp.exp(jnp.where(unanchored, 0, level)))
     growth = k * jnp.where(here, anchored.rise, 0)
-    steep = growth > 1
+    steep = (growth > 1) | unanchored
     near = at * jnp.expm1(jnp.where(steep, 0, growth))
     far = jnp.exp(jnp.where(steep, jnp.where(here, pair.log_p, 0) + k * d, 0)) - at
     return scale * jnp.where(here, jnp.where(steep, far, near), -at)

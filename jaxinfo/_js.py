@@ -126,13 +126,14 @@ def _mixes(pair: Pair, w: jax.Array) -> jax.Array:
 def log_mix(d: jax.Array, w: jax.Array, v: jax.Array) -> jax.Array:
     """Return log(w + v exp(d)), which is log m/p for m = w p + v q, with v = 1 - w, without cancellation."""
     far = d > _FAR
-    grown = v * jnp.expm1(jnp.where(far, 0, d))
+    there = jnp.where(far, 0, d)
+    grown = v * jnp.expm1(there)
     near = grown > -0.25
     beyond = w * jnp.exp(-jnp.where(far, d, _FAR)) + v
     return jnp.where(
         far,
         jnp.where(v == 0, 0, d + jnp.log(jnp.where(v == 0, 1, beyond))),
-        jnp.where(near, jnp.log1p(jnp.where(near, grown, 0)), jnp.log(jnp.where(near, 1, w + v * jnp.exp(d)))),
+        jnp.where(near, jnp.log1p(jnp.where(near, grown, 0)), jnp.log(jnp.where(near, 1, w + v * jnp.exp(there)))),
     )
 
 

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Integer
 
 from jaxinfo import _checks
+from jaxinfo._exact import along
 from jaxinfo._pair import nan_where
 
 
@@ -86,7 +87,7 @@ def _expected_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array
         rates.append((weights[1] * p - weights[0] * q) * tangents[0])
     for weight, surprise, t in zip(weights, _surprises(x), tangents[1:], strict=True):
         if not isinstance(t, SymbolicZero):
-            rates.append(jnp.where(_absent(weight, surprise), 0, surprise) * t)
+            rates.append(along(jnp.where(_absent(weight, surprise), 0, surprise), t))
     return _expected(*primals), sum(rates[1:], rates[0])
 
 

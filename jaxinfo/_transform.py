@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jaxinfo import _checks
 from jaxinfo._classes import Classes
 
-_SATURATED = 64  # tanh of more than this is 1, and its slope 0, in float64 as well
+_SATURATED = 400  # tanh of more than this is 1, and its slope 0, in float64 as well
 _LEAST, _MOST = math.ulp(0.0), sys.float_info.max  # what is finite and above 0
 
 
@@ -26,8 +26,31 @@ def transform(x: jax.Array, temperature: ArrayLike, soft_cap: ArrayLike | None) 
         return x
     cap = _checks.as_option(soft_cap, "soft_cap", x.dtype, low=_LEAST, high=_MOST, wanted="a positive number or None")
     there, reach = x > -jnp.inf, _SATURATED * jnp.asarray(cap, x.dtype)
-    capped = cap * jnp.tanh(jnp.clip(jnp.where(there, x, 0), -reach, reach) / cap)
+    capped = cap * _tanh(jnp.clip(jnp.where(there, x, 0), -reach, reach) / cap)
     return jax.lax.optimization_barrier(jnp.where(there, capped, x))
+
+
+@jax.custom_jvp
+def _tanh(y: jax.Array) -> jax.Array:
+    """Return tanh(y), whose slope 1 - tanh(y)**2 would cancel where it is as small as a saturated logit's gradient."""
+    return jnp.tanh(y)
+
+
+@_tanh.defjvp
+def _tanh_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    return _tanh(*primals), _sech_squared(*primals) * tangents[0]
+
+
+@jax.custom_jvp
+def _sech_squared(y: jax.Array) -> jax.Array:
+    e = jnp.exp(-2 * jnp.abs(y))
+    return 4 * e / (1 + e) ** 2
+
+
+@_sech_squared.defjvp
+def _sech_squared_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    slope = _sech_squared(*primals)
+    return slope, -2 * _tanh(*primals) * slope * tangents[0]
 
 
 def cool(x: jax.Array, temperature: ArrayLike, classes: Classes) -> tuple[jax.Array, ArrayLike]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxinfo._exact import along
 from jaxinfo.linear._fold import statistics
 from jaxinfo.linear._head import Carry, Head, affine, below, is_at, like, shaped, take
 from jaxinfo.linear._rows import Fixed, Inputs, Kept, Plan, Rows, weighted_targets
@@ -118,13 +119,13 @@ def _tangent_of_block(plan: Plan, inputs: Inputs, fixed: Fixed, rows: Rows, kept
         mass = weighted_targets(inputs, fixed)
         absent = (mass == 0) & (x == -jnp.inf)
         t_mass = jnp.where(absent, 0, _tangent_of_targets(inputs, fixed, t))
-        t_level = mass * t_x + _along(t_mass, level)
+        t_level = mass * t_x + along(level, t_mass)
         out = out._replace(mass=jnp.sum(t_mass, axis=1), level=jnp.sum(t_level, axis=1))
     if rows.share is not None:
         finite = (x > -jnp.inf).astype(x.dtype)
         weight = finite if inputs.weights is None else finite * inputs.weights
         t_weight = jnp.zeros_like(finite) if t.weights is None else finite * t.weights
-        t_spread = weight * t_x + _along(t_weight, level)
+        t_spread = weight * t_x + along(level, t_weight)
         out = out._replace(share=jnp.sum(t_weight, axis=1), spread=jnp.sum(t_spread, axis=1))
     return out
 
@@ -156,10 +157,3 @@ def _tangent_of_targets(inputs: Inputs, fixed: Fixed, t: Inputs) -> jax.Array:
     """Return the tangent of the weighted targets of a block."""
     moved = weighted_targets(inputs._replace(targets=t.targets), fixed)
     return moved if t.weights is None else moved + weighted_targets(inputs._replace(weights=t.weights), fixed)
-
-
-def _along(t: jax.Array, level: jax.Array) -> jax.Array:
-    """Return t * level with 0 * inf = 0, as a product, which stays linear in t."""
-    infinite = level == -jnp.inf
-    largest = jnp.asarray(jnp.finfo(level.dtype).max, level.dtype)
-    return t * jnp.where(infinite, -largest, level) * jnp.where(infinite, largest, 1)

@@ -177,3 +177,18 @@ def test_classes_sharded_under_shard_map_are_whole(name: str, kind: str) -> None
     assert bool(jnp.isnan(want[0][4])) == (kind == "labels")  # the label 24 does not exist
     for ours, theirs in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_gradient_of_saturated_logits(dtype: Any) -> None:
+    """The slope of the cap is as small as 1 - tanh**2 cannot be: its digits are those of the gradient."""
+    x, cap = np.asarray([0.5, -9.0, 30.0, 18.0, -36.0], dtype), 2.0
+    got = jax.jit(jax.grad(partial(softmax_cross_entropy, soft_cap=cap)))(x, jnp.asarray(0))
+    y = [cap * mp.tanh(mp.mpf(float(v)) / cap) for v in x]
+    total = mp.fsum(mp.exp(v) for v in y)
+    slope = [mp.exp(v) / total - (j == 0) for j, v in enumerate(y)]
+    want = [s * mp.sech(mp.mpf(float(v)) / cap) ** 2 for s, v in zip(slope, x, strict=True)]
+    # the capped logits are rounded too
+    allowed = [8 + 2 * abs(mp.log(abs(w))) + 4 * cap for w in want]
+    off = [abs(mp.mpf(float(g)) - w) / abs(w) for g, w in zip(got, want, strict=True)]
+    assert all(o <= a * mp.mpf(float(jnp.finfo(dtype).eps)) for o, a in zip(off, allowed, strict=True)), off

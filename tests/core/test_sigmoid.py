@@ -98,6 +98,8 @@ def test_infinite_logits_are_certainty(dtype: Any) -> None:
     np.testing.assert_array_equal(forward, slope)
     assert not any(np.asarray(out).any() for out in (bend, other))
     np.testing.assert_array_equal(to_t, [0, 0, -inf, inf, -inf, inf])
+    along_x = jax.jvp(sigmoid_cross_entropy, (x, t), (jnp.ones_like(x), jnp.zeros_like(t)))[1]
+    np.testing.assert_array_equal(along_x, slope)
     labels = jax.jit(sigmoid_cross_entropy)(x[:4], jnp.asarray([1, 0, 0, 1]))
     np.testing.assert_array_equal(labels, [0, 0, inf, inf])
     smoothed = jax.jit(partial(sigmoid_cross_entropy, label_smoothing=0.1))(x[:2], t[:2])

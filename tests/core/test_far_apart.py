@@ -1,0 +1,70 @@
+"""Divergences whose log ratios leave what exp can hold: value and slopes against mpmath, both Hessians alike."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxinfo import f_divergence, js_divergence, kl_divergence, linear_js_divergence
+
+from . import test_f_divergence, test_js
+from .pairs import assert_modes, oracle
+
+inf = float("inf")
+PLAIN = [0.25, -1.5, 2.0, 0.125]
+ROWS: dict[str, tuple[list[float], list[float]]] = {
+    "q certain": (PLAIN, [1.0, 100.0, -0.5, 0.625]),
+    "p certain": ([1.0, 0.25, -200.0, -0.5], PLAIN),
+    "q certain of what p lacks": ([0.25, -inf, 2.0, 0.125], [1.0, 300.0, -0.5, 0.625]),
+    "q holds next to nothing of p": ([-inf, -inf, -inf, -280.0], [3e38, 0.25, 0.125, -1.0]),
+    "each certain of another": ([1e4, 0.0, 0.0, 0.0], [0.0, 0.0, 1e4, 0.0]),
+}
+EPS = float(jnp.finfo(jnp.float32).eps)
+
+
+def linear_js(p: jax.Array, q: jax.Array) -> jax.Array:
+    """Return the fused divergence of two heads whose logits are their biases."""
+    hidden, kernel = jnp.zeros((1, 1), jnp.float32), jnp.zeros((1, 4), jnp.float32)
+    return linear_js_divergence(hidden, kernel, hidden, kernel, p_bias=p, q_bias=q, differentiation="any")[0]
+
+
+BOUNDED = {
+    "js": (js_divergence, test_js.formula(0.5)),
+    "linear js": (linear_js, test_js.formula(0.5)),
+    "hellinger": (partial(f_divergence, generator="hellinger"), test_f_divergence.formula("hellinger")),
+    "triangular": (partial(f_divergence, generator="triangular"), test_f_divergence.formula("triangular")),
+}
+
+
+def modes(f: Callable[..., jax.Array]) -> tuple[np.ndarray, ...]:
+    """Return value, both gradients and both Hessians of f(p, q) for each row."""
+
+    def of_row(x: jax.Array) -> tuple[jax.Array, ...]:
+        g = lambda x: f(x[:4], x[4:])  # noqa: E731
+        return g(x), jax.grad(g)(x), jax.jacfwd(g)(x), jax.jacfwd(jax.grad(g))(x), jax.jacrev(jax.jacfwd(g))(x)
+
+    rows = jnp.asarray([p + q for p, q in ROWS.values()], jnp.float32)
+    return tuple(map(np.asarray, jax.jit(jax.vmap(of_row))(rows)))
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_bounded_divergences(name: str) -> None:
+    f, formula = BOUNDED[name]
+    out = modes(f)
+    for n, (what, row) in enumerate(ROWS.items()):
+        truth = oracle(formula, *(np.asarray(x, np.float32) for x in row))
+        assert_modes(tuple(part[n] for part in out[:4]), truth, f"{name}, {what}")
+        np.testing.assert_allclose(out[4][n], out[3][n], rtol=64 * EPS, atol=64 * EPS, err_msg=f"{name}, {what}")
+
+
+@pytest.mark.parametrize("f", [partial(f_divergence, generator="chi2"), kl_divergence], ids=["chi2", "kl"])
+def test_divergences_without_a_bound(f: Callable[..., jax.Array]) -> None:
+    value, reverse, forward, bend, other = modes(f)
+    assert not np.isnan(value).any()
+    np.testing.assert_allclose(forward, reverse, rtol=64 * EPS, atol=64 * EPS)
+    # log ratios are rounded, and the Hessian is of their mean
+    size = np.abs(bend).max(axis=(1, 2)) + np.minimum(value, 1e3)
+    assert (np.abs(other - bend) <= 64 * EPS * size[:, None, None]).all()
