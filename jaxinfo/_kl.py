@@ -82,7 +82,7 @@ def _with_care(a: jax.Array, b: jax.Array, classes: Classes, moving: tuple[int, 
     terms = jnp.where(large, q - p_large, p * expm1_minus(jnp.where(large | jnp.isinf(d), 0, d)))
     beyond = (d == -jnp.inf) & (b_fixed > -jnp.inf)  # a log q beyond the largest float, at half scale
     half = jnp.where(beyond, sum_b.m / 2, 0) - jnp.where(beyond, b_fixed / 2, 0)
-    out = classes.sum(jnp.where(beyond, 2 * (p * half), jnp.where(d == -jnp.inf, jnp.inf, terms)))
+    out = classes.sum(jnp.where(beyond & (half < jnp.inf), 2 * (p * half), jnp.where(d == -jnp.inf, jnp.inf, terms)))
     if not moving:
         return out, ()
     # the slopes are differentiated again

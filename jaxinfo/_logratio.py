@@ -117,7 +117,7 @@ def _rise_mean_and_level(
     p = jnp.exp(log_p)
     mean = classes.sum(p * rise)
     # log(p exp(rise)) straight from b where that is large: a p that underflows then does no harm
-    log_risen = jnp.where(b_here, (jnp.where(b_here, b, 0) - b_top) + classes.max(log_p), -jnp.inf)
+    log_risen = jnp.where(b_here, (jnp.where(b_here, b, 0) - b_top) + classes.max(log_p), b)
     small = both & (rise <= 1)
     grown = jnp.where(small, p * jnp.expm1(jnp.where(small, rise, 0)), jnp.exp(jnp.where(small, 0, log_risen)) - p)
     return rise, mean, jnp.where(anchored, log1p(classes.sum(grown)), jnp.inf)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxinfo._exact import along
 from jaxinfo.linear._fold import statistics
 from jaxinfo.linear._head import Carry, Head, affine, below, is_at, like, shaped, take
-from jaxinfo.linear._rows import Fixed, Inputs, Kept, Plan, Rows, weighted_targets
+from jaxinfo.linear._rows import Fixed, Inputs, Kept, Plan, Rows, grounded, silent, weighted_targets
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -38,7 +38,7 @@ def tangent_rows(plan: Plan, inputs: Inputs, fixed: Fixed, rows: Rows, kept: Kep
 
     Hidden states are narrowed in each block: their cotangents are then added up in the compute dtype.
     """
-    given = inputs.head.hidden.dtype
+    given, rows = inputs.head.hidden.dtype, grounded(rows)
     inputs, t = _hidden_as(plan.dtype, inputs), _hidden_as(plan.dtype, t)
 
     @partial(jax.checkpoint, prevent_cse=False)
@@ -107,17 +107,16 @@ def _tangent_of_block(plan: Plan, inputs: Inputs, fixed: Fixed, rows: Rows, kept
         share = _share_of_rest(x, fixed, rows, kept)
         out = out._replace(at=take(t_x, fixed.labels), rest=jnp.sum(share * t_x, axis=1))
     if rows.lse is not None:
-        nothing = (rows.lse == -jnp.inf)[:, None]
-        p = jnp.where(nothing, 0, jnp.exp(jnp.where(nothing, -jnp.inf, level) - rows.lse[:, None]))
+        p = jnp.exp(level - rows.lse[:, None])
         out = out._replace(lse=jnp.sum(p * t_x, axis=1))
         if rows.entropy is not None:
             heat = jnp.where(level == -jnp.inf, 0, level) + (rows.entropy - rows.lse)[:, None]
-            out = out._replace(entropy=-jnp.sum(jnp.where(nothing, 0, p * heat) * t_x, axis=1))
+            out = out._replace(entropy=-jnp.sum(p * heat * t_x, axis=1))
     if rows.picked is not None:
         out = out._replace(picked=take(t_x, fixed.labels))
     if rows.mass is not None:
         mass = weighted_targets(inputs, fixed)
-        absent = (mass == 0) & (x == -jnp.inf)
+        absent = silent(plan, x, level, mass)
         t_mass = jnp.where(absent, 0, _tangent_of_targets(inputs, fixed, t))
         t_level = mass * t_x + along(level, t_mass)
         out = out._replace(mass=jnp.sum(t_mass, axis=1), level=jnp.sum(t_level, axis=1))

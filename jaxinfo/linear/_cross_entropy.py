@@ -53,7 +53,7 @@ def losses(rows: Rows, finite: jax.Array, terms: Terms, dtype: Any) -> jax.Array
     if acts(terms.smoothing):
         assert rows.share is not None
         assert rows.spread is not None
-        each = jnp.asarray(terms.smoothing, dtype) / jnp.maximum(finite, 1)
+        each = jnp.asarray(terms.smoothing, dtype) / jnp.maximum(jax.lax.stop_gradient(finite), 1)
         loss = times(rest, loss) + each * (times(rows.share, lse) - rows.spread)
     if acts(terms.z_loss):
         loss = loss + jnp.asarray(terms.z_loss, dtype) * (rows.top + lse) ** 2

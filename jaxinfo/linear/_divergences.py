@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxinfo import _checks
 from jaxinfo.linear._arguments import Options
-from jaxinfo.linear._pair import kl_slopes, kl_terms, mixture_slopes, mixture_terms
+from jaxinfo.linear._pair import kl_slopes, kl_terms, kl_terms_any, mixture_slopes, mixture_terms
 from jaxinfo.linear._two_heads import two_heads
 
 
@@ -76,7 +76,8 @@ def linear_kl_divergence(
         differentiation=differentiation,
     )
     if differentiation == "any":
-        return pair.settle(pair.total_any(kl_terms, 1)[0])
+        finite, infinite = pair.total_any(kl_terms_any, 2)
+        return pair.settle(jnp.where(finite == jnp.inf, infinite, finite))
     value = jnp.maximum(pair.total(kl_terms, 1)[0], 0)
     return pair.settle(pair.with_slopes(value, kl_slopes, (value,)))
 

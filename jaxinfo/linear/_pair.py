@@ -32,6 +32,7 @@ class Pair(NamedTuple):
     p: jax.Array
     q: jax.Array
     d: jax.Array
+    log_q: jax.Array
 
 
 Terms = Callable[[Pair], tuple[jax.Array, ...]]
@@ -49,7 +50,7 @@ def pair_of(a: jax.Array, b: jax.Array, level_a: Level, level_b: Level, shift: j
         refined_probs(x, log, LogSum(at.top[:, None], at.lse[:, None]))
         for x, log, at in ((a, log_p, level_a), (b, log_q, level_b))
     )
-    return Pair(p, q, d)
+    return Pair(p, q, d, log_q)
 
 
 def _difference(
@@ -72,7 +73,7 @@ def shift_terms(pair: Pair) -> tuple[jax.Array]:
 
 def kl_terms(pair: Pair) -> tuple[jax.Array]:
     """Return the terms p (expm1(d) - d) of KL(P || Q), none of them negative."""
-    p, q, d = pair
+    p, q, d, _ = pair
     large = d > 1
     infinite = jnp.isinf(d)
     far = q - p * (1 + jnp.where(infinite, 0, d))
@@ -80,9 +81,15 @@ def kl_terms(pair: Pair) -> tuple[jax.Array]:
     return (jnp.where(d == -jnp.inf, jnp.inf, terms),)
 
 
+def kl_terms_any(pair: Pair) -> tuple[jax.Array, jax.Array]:
+    """Return the same, and terms with the derivative q - p to the logits of q alone, for a row that is +inf."""
+    lacking = jnp.where(pair.d == -jnp.inf, jnp.inf, 0).astype(pair.d.dtype)
+    return *kl_terms(pair), graft(lacking, -jax.lax.stop_gradient(pair.p) * pair.log_q)
+
+
 def mixture_terms(pair: Pair, w: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the terms of KL(P || M) and KL(Q || M), M = w P + (1 - w) Q, none of them negative."""
-    p, q, d = pair
+    p, q, d, _ = pair
     return _to_mixture(p, q, d, w, 1 - w), _to_mixture(q, p, -d, 1 - w, w)
 
 
@@ -102,7 +109,7 @@ def _mixes(p: jax.Array, d: jax.Array, w: jax.Array) -> jax.Array:
 
 def kl_slopes(pair: Pair, kl: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the slopes of KL(P || Q) to the logits of p and of q; to p 0 where it is +inf, which has no limit."""
-    p, q, d = pair
+    p, q, d, _ = pair
     infinite = (kl == jnp.inf)[:, None]
     level = jnp.where(infinite | jnp.isinf(d), 0, d) + jnp.where(infinite, 0, kl[:, None])
     far = (d > 1) | jnp.isinf(d)

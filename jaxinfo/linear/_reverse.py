@@ -19,6 +19,8 @@ from jaxinfo.linear._rows import (
     Kept,
     Plan,
     Rows,
+    grounded,
+    silent,
     times,
     weighted_targets,
 )
@@ -84,13 +86,7 @@ def add_gradients(
     The blocks of the kernel's gradient are written into place. Where `products`, hidden @ kernel [N, V],
     are handed in, they are not made again, and the kernel's gradient is added to that of other tokens.
     """
-    if rows.lse is not None:  # a row without classes has slope 0, which 0 * inf would not be
-        nothing = rows.lse == -jnp.inf
-        rows = rows._replace(lse=jnp.where(nothing, 0, rows.lse))
-        if rows.entropy is not None:
-            rows = rows._replace(entropy=jnp.where(nothing, 0, rows.entropy))
-
-    across = turned(inputs.head.hidden)
+    rows, across = grounded(rows), turned(inputs.head.hidden)
 
     def body(sums: Gradients, start: Any, size: int) -> Gradients:
         block, place = inputs.block(start, size), fixed.block(start, size)
@@ -157,15 +153,15 @@ def slopes(
     level = centre(x, rows.top[:, None])
     if plan.apart == "label":
         base = jnp.minimum(kept.rest_max, float(jnp.finfo(x.dtype).max))
-        silent = (g.rest == 0) | (kept.rest_sum == 0)
-        scale = jnp.where(silent, 0 * g.rest, g.rest / jnp.where(silent, 1, kept.rest_sum))  # 0, but nan stays
+        none = (g.rest == 0) | (kept.rest_sum == 0)
+        scale = jnp.where(none, 0 * g.rest, g.rest / jnp.where(none, 1, kept.rest_sum))  # 0, but nan stays
         d = jnp.minimum(jnp.exp(x - base[:, None]), 1) * scale[:, None]
         d = put(d, fixed.labels, g.at)
     else:
         d = _of_top(level, inputs, fixed, rows, g)
     to_targets, to_weights = None, jnp.zeros_like(x)
     if inputs.targets is not None:
-        absent = (inputs.targets == 0) & (x == -jnp.inf)
+        absent = silent(plan, x, level, inputs.targets)
         to_mass = jnp.where(absent, 0, g.mass[:, None] + times(g.level[:, None], level))
         to_mass = to_mass if fixed.counted is None else jnp.where(fixed.counted[:, None], to_mass, 0)
         to_targets = to_mass if inputs.weights is None else to_mass * inputs.weights

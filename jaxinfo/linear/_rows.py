@@ -108,6 +108,23 @@ class Plan(NamedTuple):
     entropy: bool = False
 
 
+def grounded(rows: Rows) -> Rows:
+    """Return them with 0 for what a row without classes has not: its slopes are 0, which 0 * inf would not be."""
+    if rows.lse is None:
+        return rows
+    nothing = rows.lse == -jnp.inf
+    entropy = None if rows.entropy is None else jnp.where(nothing, 0, rows.entropy)
+    return rows._replace(lse=jnp.where(nothing, 0, rows.lse), entropy=entropy)
+
+
+def silent(plan: Plan, x: jax.Array, level: jax.Array, targets: jax.Array) -> jax.Array:
+    """Return where a target and its probability are both 0, so that its slope is; smoothing gives finite classes some.
+
+    `level` are the logits less their largest.
+    """
+    return (targets == 0) & ((x if plan.smooth else level) == -jnp.inf)
+
+
 def weighted_targets(inputs: Inputs, fixed: Fixed) -> jax.Array:
     """Return the targets of a block times the class weights, 0 in rows that do not count."""
     assert inputs.targets is not None

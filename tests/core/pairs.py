@@ -32,6 +32,7 @@ EDGES: dict[str, tuple[list[float], list[float]]] = {
     "confident, alike": ([20.0, 0.1, -1.0, 0.5], [20.0, 0.4, -1.0, 0.2]),
     "confident, not alike": ([30.0, 0.1, -1.0, 0.5], [0.1, 30.0, -1.0, 0.2]),
     "p a point": ([0.3, inf, 2.0, 0.1], [1.0, 0.2, -0.4, 0.6]),
+    "q a point, p spread": ([0.0, -0.01, 0.02, 0.0], [0.2, inf, 0.8, -0.4]),
     "q a point": ([0.3, -1.2, 2.0, 0.1], [1.0, inf, -0.4, 0.6]),
 }
 ILLEGAL: dict[str, tuple[list[float], list[float]]] = {

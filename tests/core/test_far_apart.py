@@ -60,6 +60,15 @@ def test_bounded_divergences(name: str) -> None:
         np.testing.assert_allclose(out[4][n], out[3][n], rtol=64 * EPS, atol=64 * EPS, err_msg=f"{name}, {what}")
 
 
+def test_points_apart() -> None:
+    """Where q has all of its mass, p has less than a float holds, and the other way about."""
+    p, q = jnp.asarray([-3.0, 3e4, -33.0, -183.0]), jnp.asarray([inf, 0.0, 0.0, 0.0])
+    value, (to_p, to_q) = jax.value_and_grad(kl_divergence, (0, 1))(p, q)
+    assert value == inf
+    np.testing.assert_array_equal(to_p, 0)
+    np.testing.assert_array_equal(to_q, [1, -1, 0, 0])
+
+
 @pytest.mark.parametrize("f", [partial(f_divergence, generator="chi2"), kl_divergence], ids=["chi2", "kl"])
 def test_divergences_without_a_bound(f: Callable[..., jax.Array]) -> None:
     value, reverse, forward, bend, other = modes(f)
