@@ -16,6 +16,9 @@ from jaxinfo._exact import log1p
 from jaxinfo._normalise import LogSum
 from jaxinfo._traced import traced_once
 
+_EXACT = 1e30  # what is below it is subtracted without rounding (`two_diff`)
+_NEAR = 64.0  # a mean log ratio beyond which the logarithms' rounding is that of the mean
+
 
 class LogRatio(NamedTuple):
     """How q departs from p, class by class.
@@ -39,13 +42,16 @@ def log_ratio(a: jax.Array, b: jax.Array, log_p: jax.Array, log_q: jax.Array, cl
     """
     no_p, no_q = log_p == -jnp.inf, log_q == -jnp.inf
     plain = jnp.where(no_p | no_q, 0, log_q) - jnp.where(no_p | no_q, 0, log_p)
-    centred = plain - classes.sum(jnp.where(no_p, 0, jnp.exp(log_p)) * plain)
+    drop = classes.sum(jnp.where(no_p, 0, jnp.exp(log_p)) * plain)
+    centred = plain - drop
     rise, mean, level = jax.tree.map(jax.lax.stop_gradient, _rise_mean_and_level(a, b, log_p, classes))
     near = jnp.minimum(jnp.abs(level - mean), jnp.abs(level)) < 1
-    d = jnp.where(near, rise - level, jax.lax.stop_gradient(plain))
+    fixed, drop = jax.lax.stop_gradient((plain, drop))
+    d = jnp.where(near & (jnp.abs(fixed) < _EXACT), rise - level, fixed)
     d = jnp.where(no_p, jnp.where(no_q, 0, jnp.inf).astype(d.dtype), jnp.where(no_q, -jnp.inf, d))
     valid = plain - plain  # nan where a logarithm is
-    return LogRatio(graft(d + jax.lax.stop_gradient(valid), plain), graft(rise - mean, centred))
+    u = jnp.where(jnp.abs(drop) < _NEAR, rise - mean, jax.lax.stop_gradient(centred))
+    return LogRatio(graft(d + jax.lax.stop_gradient(valid), plain), graft(u, centred))
 
 
 @jax.custom_jvp

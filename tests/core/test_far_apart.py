@@ -11,7 +11,9 @@ import pytest
 from jaxinfo import f_divergence, js_divergence, kl_divergence, linear_js_divergence
 
 from . import test_f_divergence, test_js
+from .oracle import mp
 from .pairs import assert_modes, oracle
+from .tolerance import assert_close, assert_normwise
 
 inf = float("inf")
 PLAIN = [0.25, -1.5, 2.0, 0.125]
@@ -67,6 +69,16 @@ def test_points_apart() -> None:
     assert value == inf
     np.testing.assert_array_equal(to_p, 0)
     np.testing.assert_array_equal(to_q, [1, -1, 0, 0])
+
+
+def test_one_logit_far_below_distributions_that_are_close() -> None:
+    a = np.asarray([1.0, 0.75, 1.25, -1.0], np.float32)
+    b = np.asarray([0.875, -3e38, 1.125, -0.75], np.float32)
+    truth = oracle(lambda p, q: mp.fsum(x * mp.log(x / y) for x, y in zip(p, q, strict=True)), a, b)
+    value, slopes = jax.value_and_grad(kl_divergence, (0, 1))(jnp.asarray(a), jnp.asarray(b))
+    assert_close(value, [truth.value], lambda _: 16, dtype=jnp.float32, what="value")
+    for got, want in zip(slopes, truth[1:3], strict=True):
+        assert_normwise(got, want, 32, dtype=jnp.float32, what="slope")
 
 
 @pytest.mark.parametrize("f", [partial(f_divergence, generator="chi2"), kl_divergence], ids=["chi2", "kl"])
