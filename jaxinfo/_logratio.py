@@ -17,7 +17,7 @@ from jaxinfo._normalise import LogSum
 from jaxinfo._traced import traced_once
 
 _EXACT = 1e30  # what is below it is subtracted without rounding (`two_diff`)
-_NEAR = 64.0  # a mean log ratio beyond which the logarithms' rounding is that of the mean
+_FAR = 1e10  # a mean log ratio that only a difference beyond `_EXACT` makes
 
 
 class LogRatio(NamedTuple):
@@ -50,7 +50,7 @@ def log_ratio(a: jax.Array, b: jax.Array, log_p: jax.Array, log_q: jax.Array, cl
     d = jnp.where(near & (jnp.abs(fixed) < _EXACT), rise - level, fixed)
     d = jnp.where(no_p, jnp.where(no_q, 0, jnp.inf).astype(d.dtype), jnp.where(no_q, -jnp.inf, d))
     valid = plain - plain  # nan where a logarithm is
-    u = jnp.where(jnp.abs(drop) < _NEAR, rise - mean, jax.lax.stop_gradient(centred))
+    u = jnp.where(jnp.abs(drop) < _FAR, rise - mean, jax.lax.stop_gradient(centred))
     return LogRatio(graft(d + jax.lax.stop_gradient(valid), plain), graft(u, centred))
 
 
