@@ -80,9 +80,10 @@ def _with_care(a: jax.Array, b: jax.Array, classes: Classes, moving: tuple[int, 
     large = d > 1
     p_large = jnp.where(large & (log_p != -jnp.inf), p * (1 + jnp.where(jnp.isinf(d), 0, d)), 0)
     terms = jnp.where(large, q - p_large, p * expm1_minus(jnp.where(large | jnp.isinf(d), 0, d)))
-    beyond = (d == -jnp.inf) & (b_fixed > -jnp.inf)  # a log q beyond the largest float, at half scale
+    # a log q beyond the largest float, at half scale, unless q is a point elsewhere
+    beyond = (d == -jnp.inf) & (b_fixed > -jnp.inf) & (sum_b.m < jnp.inf)
     half = jnp.where(beyond, sum_b.m / 2, 0) - jnp.where(beyond, b_fixed / 2, 0)
-    out = classes.sum(jnp.where(beyond & (half < jnp.inf), 2 * (p * half), jnp.where(d == -jnp.inf, jnp.inf, terms)))
+    out = classes.sum(jnp.where(beyond, 2 * (p * half), jnp.where(d == -jnp.inf, jnp.inf, terms)))
     if not moving:
         return out, ()
     # the slopes are differentiated again

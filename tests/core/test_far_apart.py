@@ -63,7 +63,7 @@ def test_bounded_divergences(name: str) -> None:
 
 
 def test_points_apart() -> None:
-    """Where q has all of its mass, p has less than a float holds, and the other way about."""
+    """Where p has its mass q has none, and p less than a float holds where q has all of it."""
     p, q = jnp.asarray([-3.0, 3e4, -33.0, -183.0]), jnp.asarray([inf, 0.0, 0.0, 0.0])
     value, (to_p, to_q) = jax.value_and_grad(kl_divergence, (0, 1))(p, q)
     assert value == inf

@@ -101,7 +101,7 @@ def test_shards_that_hold_no_class(features: int, exist: list[int], mode: str) -
     labels, weights = jnp.full(4, 5), jnp.asarray(random.normal(size=(5, 4)))
 
     def loss(axis_name: str | None, hidden: jax.Array, kernel: jax.Array, other: jax.Array, bias: jax.Array) -> Any:
-        shared: dict[str, Any] = {"axis_name": axis_name, "differentiation": mode}
+        shared: dict[str, Any] = {"axis_name": axis_name, "differentiation": mode, "block_size": 1}
         how = {"bias": bias} | shared
         each = (
             linear_softmax_cross_entropy(hidden, kernel, labels, label_smoothing=0.1, **how),
