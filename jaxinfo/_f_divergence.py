@@ -58,10 +58,11 @@ def f_divergence(
 
     Accuracy:
         For names relative error within 16 eps for logits that differ by 1e-6 to 5, 64 eps beyond, and the
-        gradients within 32 eps (64 beyond) normwise (tests/core/test_f_divergence.py). For a function the accuracy is
-        its own: one with f'(1) = 0 and no negative value cancels nothing in the sum, and the gradient is
-        within a few eps of p max abs(f'(t)). Its limits are read at log t = -80 and 80; one that still grows
-        from 40 to 80 counts as infinite.
+        gradients within 32 eps (64 beyond) normwise, of a "chi2" of D > 1 within 64 + 2 log D
+        (tests/core/test_f_divergence.py, test_far_apart.py). For a function the accuracy is its own: one with
+        f'(1) = 0 and no negative value cancels nothing in the sum, and the gradient is within a few eps of
+        p max abs(f'(t)). Its limits are read at log t = -80 and 80; one that still grows from 40 to 80 counts as
+        infinite.
 
     Examples:
         >>> import jax.numpy as jnp

@@ -16,8 +16,6 @@ from jaxinfo._classes import Classes
 from jaxinfo._logratio import graft
 from jaxinfo._pair import Anchored, Pair
 
-_HIGH = 40.0  # log of a slope at the anchor, beyond which it is left out
-
 
 class Generator(NamedTuple):
     """A named f: its terms q f(p / q), their slopes, and the largest value the divergence can have.
@@ -86,11 +84,14 @@ def _triangular_flow(anchored: Anchored, pair: Pair, classes: Classes) -> jax.Ar
 
 
 def _chi2(pair: Pair) -> jax.Array:
-    """(p - q)**2 / q, where q is far below as exp(2 log p - log q) expm1(d)**2."""
+    """(p - q)**2 / q, where q is far below as p**2 / q expm1(d)**2."""
     d = jnp.where(jnp.isinf(pair.d), 0, pair.d)
     far = d < -8
     below = pair.p * jnp.expm1(jnp.minimum(d, 0)) * -jnp.expm1(-jnp.where(far, 0, jnp.minimum(d, 0)))
-    beyond = jnp.exp(jnp.where(far, pair.log_p - d, 0)) * jnp.expm1(jnp.minimum(d, 0)) ** 2
+    normal = far & (jnp.minimum(pair.p, pair.q) > jnp.finfo(d.dtype).tiny)
+    square = pair.p * (pair.p / jnp.where(normal, pair.q, 1))  # its logarithm is rounded, and where q is 0 all there is
+    square = jnp.where(normal, square, jnp.exp(jnp.where(far, pair.log_p - d, 0)))
+    beyond = square * jnp.expm1(jnp.minimum(d, 0)) ** 2
     above = pair.q * jnp.expm1(-jnp.maximum(d, 0)) ** 2
     both = jnp.where(d >= 0, above, jnp.where(far, beyond, below))
     return jnp.where(pair.absent(), pair.q, jnp.where(pair.lacking(), jnp.inf, both))
@@ -100,9 +101,9 @@ def _exponential_flow(scale: float, k: float, anchored: Anchored, pair: Pair, cl
     """f' = scale exp(k d): from the logarithm of p exp(k d) where that is far above the anchor's."""
     del classes
     here, d = _present(pair)
-    # an anchor whose own would overflow is left out: it lies at a class that p hardly has, and cancels nothing
+    # an anchor whose own would overflow is left out: the divergence is about to, too
     level = k * anchored.level
-    unanchored = level > _HIGH
+    unanchored = level > math.log(jnp.finfo(level.dtype).max) - 1
     at = jnp.where(unanchored, 0, pair.p * jnp.exp(jnp.where(unanchored, 0, level)))
     growth = k * jnp.where(here, anchored.rise, 0)
     steep = (growth > 1) | unanchored

@@ -67,25 +67,51 @@ def slope_pair(a: jax.Array, b: jax.Array, sum_a: LogSum, sum_b: LogSum, classes
 
 
 @traced_once("classes")
-def anchor(a: jax.Array, b: jax.Array, pair: Pair, classes: Classes) -> Anchored:
+def common_anchor(a: jax.Array, b: jax.Array, pair: Pair, classes: Classes) -> Anchored:
     """Return d from its level at the likeliest of the classes both have, for the pair of logits a and b.
 
-    The rise is that of b - a without rounding. Its derivative is that of d: what moves with the level
-    moves every class alike and drops out of a slope. Where no class is found the level is 0 and the rise d:
-    none has both, or XLA without its optimisations made the logits anew, otherwise rounded, for each use.
+    Where no class is found the level is 0 and the rise d: none has both, or XLA without its optimisations made
+    the logits anew, otherwise rounded, for each use.
     """
-    a, b, d = jax.lax.stop_gradient((a, b, pair.d))
-    both = jnp.isfinite(a) & jnp.isfinite(b) & jnp.isfinite(d)
-    a_at = classes.max(jnp.where(both, a, -jnp.inf))
-    at = both & (a == a_at)
+    d = jax.lax.stop_gradient(pair.d)
+    level, rise, found = _from_likeliest(a, b, d, jnp.isfinite(b) & jnp.isfinite(d), classes)
+    rise = jnp.where(found, rise, d)
+    return Anchored(jnp.where(found, level, 0), graft(rise, jnp.where(jnp.isinf(pair.d), 0, pair.d)))
+
+
+@traced_once("classes")
+def anchor(a: jax.Array, b: jax.Array, pair: Pair, classes: Classes) -> Anchored:
+    """Return d from its level at p's likeliest class, for the pair of logits a and b.
+
+    Where q lacks that class the level is -inf, the rise 0 at what q lacks and +inf at what both have. So it is too
+    where XLA without its optimisations made the logits anew, otherwise rounded, for each use, and none is found.
+    """
+    d = jax.lax.stop_gradient(pair.d)
+    level, rise, found = _from_likeliest(a, b, d, d < jnp.inf, classes)
+    plain = jnp.where(level == -jnp.inf, jnp.where(d == -jnp.inf, 0, jnp.inf).astype(d.dtype), d - level)
+    rise = jnp.where(found, rise, plain)
+    return Anchored(level, graft(rise, jnp.where(jnp.isinf(pair.d), 0, pair.d)))
+
+
+def _from_likeliest(
+    a: jax.Array, b: jax.Array, d: jax.Array, of: jax.Array, classes: Classes
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return d at the likeliest class of p among those `of` which it is, d above that, and whether both are finite.
+
+    The rise is that of b - a without rounding. Its derivative is that of d: what moves with the level
+    moves every class alike and drops out of a slope.
+    """
+    a, b = jax.lax.stop_gradient((a, b))
+    of = of & jnp.isfinite(a)
+    a_at = classes.max(jnp.where(of, a, -jnp.inf))
+    at = of & (a == a_at)
     b_at = classes.max(jnp.where(at, b, -jnp.inf))
     level = classes.max(jnp.where(at & (b == b_at), d, -jnp.inf))
-    found = level > -jnp.inf
+    found = jnp.isfinite(level) & jnp.isfinite(b_at)
+    both = jnp.isfinite(a) & jnp.isfinite(b) & jnp.isfinite(d)
     high_at, low_at = two_diff(jnp.where(found, b_at, 0), jnp.where(found, a_at, 0))
     high, low = two_diff(jnp.where(both, b, 0), jnp.where(both, a, 0))
-    rise = jnp.where(both & found, (high - high_at) + (low - low_at), d)
-    level = jnp.where(found, level, 0)
-    return Anchored(level, graft(rise, jnp.where(jnp.isinf(pair.d), 0, pair.d)))
+    return level, jnp.where(both, (high - high_at) + (low - low_at), d), found
 
 
 def nan_where(bad: jax.Array, dtype: jnp.dtype) -> jax.Array:

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxinfo import f_divergence, js_divergence, kl_divergence, linear_js_divergence
+from jaxinfo import f_divergence, js_divergence, kl_divergence, linear_js_divergence, renyi_divergence
 
-from . import test_f_divergence, test_js
+from . import test_f_divergence, test_js, test_renyi
 from .oracle import mp
 from .pairs import assert_modes, oracle
 from .tolerance import assert_close, assert_normwise
@@ -60,6 +60,62 @@ def test_bounded_divergences(name: str) -> None:
         truth = oracle(formula, *(np.asarray(x, np.float32) for x in row))
         assert_modes(tuple(part[n] for part in out[:4]), truth, f"{name}, {what}")
         np.testing.assert_allclose(out[4][n], out[3][n], rtol=64 * EPS, atol=64 * EPS, err_msg=f"{name}, {what}")
+
+
+APART: dict[str, tuple[list[float], list[float]]] = {
+    "nothing in common": ([0.25, -1.0, -inf, -inf], [-inf, -inf, 2.0, 0.5]),
+    "a trace in common": ([0.5, 1.0, -20.0, -inf], [-inf, -inf, 0.5, 2.0]),
+    "of what both have, q has next to all": ([3.0, -inf, -80.0, -inf], [-inf, -30.0, 1.0, -20.0]),
+    "two traces": ([4.0, -inf, -14.0, -15.0], [-inf, 3.0, -17.0, -13.0]),
+    "each hardly has what the other has": ([21.0, 0.5, -2.0, -1.5], [-1.0, 0.25, -1.5, 22.0]),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in BOUNDED if "linear" not in name])
+def test_slopes_of_supports_that_hardly_meet(name: str) -> None:
+    """The slope is far below eps: its level is that of the classes which only one of the two has."""
+    f, formula = BOUNDED[name]
+    for what, row in APART.items():
+        a, b = (np.asarray(x, np.float32) for x in row)
+        truth = oracle(formula, a, b)
+        for got, want in zip(jax.grad(f, (0, 1))(a, b), truth[1:3], strict=True):
+            assert_normwise(got, want, 32, dtype=jnp.float32, what=f"{name}, {what}")
+
+
+def test_slopes_of_a_chi2_divergence_of_many_powers_of_ten() -> None:
+    a = np.asarray([50.0, 0.5, 1.0, -2.0], np.float32)
+    for gap in (-20.0, 20.0, 45.0, 80.0):
+        b = np.asarray([-1.0, gap + 1.0, 0.5, gap], np.float32)
+        truth = oracle(test_f_divergence.formula("chi2"), a, b)
+        value, slopes = jax.value_and_grad(f_divergence, (0, 1))(jnp.asarray(a), jnp.asarray(b), "chi2")
+        assert_close(value, [truth.value], lambda _: 16, dtype=jnp.float32, what=f"{gap}, value")
+        for got, want in zip(slopes, truth[1:3], strict=True):
+            assert_normwise(got, want, 128, dtype=jnp.float32, what=f"{gap}, slope")
+
+
+@pytest.mark.parametrize("order", [0.25, 0.5, 2.0])
+def test_renyi_where_probabilities_underflow(order: float) -> None:
+    rows = [
+        ([33.0, 267.0], [9881.0, 6737.0]),
+        ([-70.75, -88.0, -107.75], [158.75, 70.75, -117.25]),
+        ([953.5, -1332.25, 2907.25, -1599.75], [-798.5, 891.25, 43.75, -203.75]),
+    ]
+    for row in rows:
+        a, b = (np.asarray(x, np.float32) for x in row)
+        truth = oracle(test_renyi.formula(order), a, b)
+        slopes = jax.grad(renyi_divergence, (0, 1))(jnp.asarray(a), jnp.asarray(b), order)
+        for got, want in zip(slopes, truth[1:3], strict=True):
+            assert_normwise(got, want, 32, dtype=jnp.float32, what=f"{row}")
+
+
+def test_renyi_of_the_largest_logits_in_every_mode() -> None:
+    x = jnp.asarray([-2.0, -0.5, -1.75, 3e38, -inf, -0.5, 2.5, 1.0], jnp.float32)
+    f = lambda x: renyi_divergence(x[:4], x[4:], 0.5)  # noqa: E731
+    with jax.debug_nans(True):
+        bends = [outer(inner(f))(x) for outer in (jax.jacfwd, jax.jacrev) for inner in (jax.jacfwd, jax.jacrev)]
+    for bend in bends:
+        np.testing.assert_allclose(bend, bends[0], rtol=64 * EPS, atol=64 * EPS)
+    assert np.abs(bends[0]).max() > 0.1
 
 
 def test_points_apart() -> None:
