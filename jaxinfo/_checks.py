@@ -39,6 +39,18 @@ def as_labels(labels: ArrayLike, name: str = "labels") -> jax.Array:
     return array
 
 
+def as_numbers(x: ArrayLike, name: str) -> jax.Array:
+    """Return `x` as an array of integers or floating values.
+
+    Raises:
+        TypeError: it has another dtype.
+    """
+    array = _as_array(x, name)
+    if not (jnp.issubdtype(array.dtype, jnp.integer) or jnp.issubdtype(array.dtype, jnp.floating)):
+        raise TypeError(f"`{name}` must have an integer or a floating dtype, got {array.dtype}.")
+    return array
+
+
 def as_targets(targets: ArrayLike, name: str = "targets") -> jax.Array:
     """Return `targets` as an array: integers are class indices, floating values a distribution.
 
@@ -131,10 +143,16 @@ def as_where(where: ArrayLike | None, shape: Sequence[int], *, of: str = "logits
     return array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
 
 
+def widest(*arrays: jax.Array) -> jnp.dtype:
+    """Return the widest dtype among floating `arrays`; a weak type, which is a Python number's, yields to others."""
+    strong = [a for a in arrays if not getattr(a, "weak_type", False)]
+    return max((a.dtype for a in strong or arrays), key=lambda dtype: jnp.finfo(dtype).bits)
+
+
 def promote(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     """Return floating `arrays` in the widest dtype among them, explicitly: strict promotion allows no other way."""
-    widest = max((a.dtype for a in arrays), key=lambda dtype: jnp.finfo(dtype).bits)
-    return tuple(a.astype(widest) for a in arrays)
+    dtype = widest(*arrays)
+    return tuple(a.astype(dtype) for a in arrays)
 
 
 def check_number(value: object, name: str, *, low: float = -math.inf, high: float = math.inf, wanted: str) -> None:
@@ -163,7 +181,7 @@ def as_option(
     """
     check_number(value, name, low=low, high=high, wanted=wanted)
     if not isinstance(value, jax.Array | np.ndarray):
-        return value
+        return float(value) if isinstance(value, np.number) else value  # type: ignore[arg-type]
     array = _as_array(value, name)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"`{name}` must be a number or a floating scalar array, got dtype {array.dtype}.")
@@ -190,10 +208,18 @@ def as_class_weights(weights: ArrayLike | None, shape: Sequence[int], axis: int)
 def _as_array(x: ArrayLike, name: str) -> jax.Array:
     """Return `x` as an array; None, strings and ragged lists are named in one sentence.
 
+    Integers that JAX's own dtype cannot hold become the nearest that it can, which is no class either: JAX would
+    take them modulo 2**32.
+
     Raises:
         TypeError: `x` cannot be made an array.
     """
     try:
+        if isinstance(x, int | np.ndarray | np.generic) and np.issubdtype((host := np.asarray(x)).dtype, np.integer):
+            dtype = jax.dtypes.canonicalize_dtype(host.dtype)
+            if dtype != host.dtype:
+                bounds = np.iinfo(dtype)
+                return jnp.asarray(np.clip(host, bounds.min, bounds.max).astype(dtype))
         return jnp.asarray(x)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"`{name}` must be an array, got {type(x).__name__}.") from error

@@ -1,9 +1,11 @@
 """Functions that keep what rounding, or XLA's own form of them, would lose, in arithmetic that CPUs vectorise."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
 _BLOCK = 1024  # classes that a product adds up
 _REACH = 50.0  # exp(50) times a probability is a float
@@ -37,6 +39,44 @@ def exp_from(a: jax.Array, top: jax.Array) -> jax.Array:
     """Return exp(a - top), with what rounding took from the difference put back."""
     high, low = two_diff(a, top)
     return jnp.exp(high) * (1 + low)
+
+
+@jax.custom_jvp
+def inverse(y: jax.Array) -> jax.Array:
+    """Return 1 / y, whose derivatives multiply by it once more: JAX takes powers of y, which leave the floats."""
+    return 1 / y
+
+
+@inverse.defjvp
+def _inverse_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    out = inverse(*primals)
+    return out, -out * (out * tangents[0])
+
+
+@jax.custom_jvp
+def over(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Return x / y, with derivatives by `inverse`."""
+    return x / y
+
+
+@partial(over.defjvp, symbolic_zeros=True)
+def _over_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    (_, y), (t_x, t_y) = primals, tangents
+    out = over(*primals)
+    t_x = jnp.zeros_like(out) if isinstance(t_x, SymbolicZero) else t_x
+    t = t_x if isinstance(t_y, SymbolicZero) else t_x - out * t_y
+    return out, t * jnp.broadcast_to(inverse(y), out.shape)
+
+
+@jax.custom_jvp
+def log(x: jax.Array) -> jax.Array:
+    """Return log x, with derivatives by `inverse`."""
+    return jnp.log(x)
+
+
+@log.defjvp
+def _log_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    return log(*primals), tangents[0] * inverse(*primals)
 
 
 def along(slope: jax.Array, tangent: jax.Array) -> jax.Array:

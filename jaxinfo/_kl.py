@@ -50,8 +50,10 @@ def _kl_and_slopes_jvp(classes: Classes, moving: tuple[int, ...], primals: tuple
 
 
 def _by_platform(a: jax.Array, b: jax.Array, classes: Classes, moving: tuple[int, ...]) -> tuple[jax.Array, Slopes]:
+    dtype = a.dtype  # a rule of `custom_vmap` that closed over a would outlive its trace
+
     def wide(*given: jax.Array) -> tuple[jax.Array, ...]:
-        return tuple(x.astype(a.dtype) for x in given)
+        return tuple(x.astype(dtype) for x in given)
 
     def quick(*given: jax.Array) -> tuple[jax.Array, Callable[[], tuple[jax.Array, Slopes]]]:
         rows = by_tiles(lambda *cut: kl_rows(*wide(*cut), classes, sloped=bool(moving)), classes.axis, *given)

@@ -5,12 +5,14 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jax.scipy.special import digamma, gammaln
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Integer
 
 from jaxinfo import _checks
+from jaxinfo._exact import log, over
 from jaxinfo._logratio import expm1_minus, graft
 from jaxinfo._pair import nan_where
 
@@ -127,11 +129,11 @@ def poisson_nll(
 
 
 def _gaussian(r: jax.Array, variance: jax.Array) -> jax.Array:
-    """Return the loss of a residual r; r (r / variance) overflows only where the loss does."""
+    """Return the loss of a residual r; r (r / variance) overflows only where the loss does, and alike its slopes."""
     variance = variance + nan_where(variance < 0, variance.dtype)
     spread = variance != 0
     safe, shift = jnp.where(spread, variance, 1), jnp.where(spread, r, 0)
-    loss = 0.5 * (jnp.log(safe) + shift * (shift / safe)) + _HALF_LOG_TWO_PI
+    loss = 0.5 * (log(safe) + shift * over(shift, safe)) + _HALF_LOG_TWO_PI
     return jnp.where(spread, loss, jnp.where(r == 0, -jnp.inf, jnp.where(jnp.isnan(r), r, jnp.inf)))
 
 
@@ -210,6 +212,12 @@ def _as_variance(variance: ArrayLike, x: jax.Array) -> jax.Array:
 
 
 def _as_counts(x: ArrayLike, dtype: jnp.dtype) -> jax.Array:
-    """Return counts as floating values."""
-    counts = _checks.as_targets(x, "x")
-    return counts.astype(dtype) if jnp.issubdtype(counts.dtype, jnp.integer) else counts
+    """Return counts as floating values; NumPy's own integers at once, since JAX's may not hold them.
+
+    Raises:
+        TypeError: they are not numbers.
+    """
+    if isinstance(x, int | np.ndarray | np.generic) and np.issubdtype(np.asarray(x).dtype, np.integer):
+        return jnp.asarray(np.asarray(x), dtype)
+    counts = _checks.as_numbers(x, "x")
+    return counts.astype(dtype) if jnp.issubdtype(counts.dtype, jnp.integer) else _checks.as_float_array(counts, "x")

@@ -1,12 +1,15 @@
 """mean and total: the single place where sums, denominators and psums are taken."""
 
+import math
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxinfo import _checks
+from jaxinfo._exact import over
 
 
 def mean(
@@ -48,8 +51,10 @@ def mean(
         2.0
     """
     summed, weight = total(losses, weights=weights, where=where, axis=axis, axis_name=axis_name)
+    if not (isinstance(empty, float | np.floating) and np.isnan(empty)):
+        empty = _checks.as_option(empty, "empty", summed.dtype, low=-math.inf, wanted="a number")  # type: ignore[assignment]
     counted = weight != 0
-    return jnp.where(counted, summed / jnp.where(counted, weight, 1), empty)
+    return jnp.where(counted, over(summed, jnp.where(counted, weight, 1)), jnp.asarray(empty, summed.dtype))
 
 
 def total(

@@ -20,11 +20,11 @@ def transform(x: jax.Array, temperature: ArrayLike, soft_cap: ArrayLike | None) 
     A -inf stays -inf, with derivative 0 to the options: a masked class is not revived by the cap, and
     -inf / temperature has no derivative to learn from. A +inf becomes the cap.
     """
-    temperature = _as_temperature(temperature, x)
+    temperature = as_temperature(temperature, x.dtype)
     x = _divided(x, temperature) if _acts(temperature) else x
     if soft_cap is None:
         return x
-    cap = _checks.as_option(soft_cap, "soft_cap", x.dtype, low=_LEAST, high=_MOST, wanted="a positive number or None")
+    cap = as_soft_cap(soft_cap, x.dtype)
     there, reach = x > -jnp.inf, _SATURATED * jnp.asarray(cap, x.dtype)
     capped = cap * _tanh(jnp.clip(jnp.where(there, x, 0), -reach, reach) / cap)
     return jax.lax.optimization_barrier(jnp.where(there, capped, x))
@@ -59,7 +59,7 @@ def cool(x: jax.Array, temperature: ArrayLike, classes: Classes) -> tuple[jax.Ar
     Divided as they come, logits with a common offset would lose its digits, and those near the largest number be lost.
     Differences are taken of halves: those of whole logits may be twice the largest number.
     """
-    temperature = _as_temperature(temperature, x)
+    temperature = as_temperature(temperature, x.dtype)
     if not _acts(temperature):
         return x, 0.0
     m = classes.max(jax.lax.stop_gradient(x))
@@ -67,8 +67,24 @@ def cool(x: jax.Array, temperature: ArrayLike, classes: Classes) -> tuple[jax.Ar
     return _divided(x / 2 - m / 2, temperature / 2), m / temperature
 
 
-def _as_temperature(temperature: ArrayLike, x: jax.Array) -> ArrayLike:
-    return _checks.as_option(temperature, "temperature", x.dtype, low=_LEAST, high=_MOST, wanted="a positive number")
+def as_temperature(temperature: ArrayLike, dtype: jnp.dtype) -> ArrayLike:
+    """Return a temperature, checked.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not positive and finite, or not a scalar.
+    """
+    return _checks.as_option(temperature, "temperature", dtype, low=_LEAST, high=_MOST, wanted="a positive number")
+
+
+def as_soft_cap(soft_cap: ArrayLike, dtype: jnp.dtype) -> ArrayLike:
+    """Return a soft cap, checked.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not positive and finite, or not a scalar.
+    """
+    return _checks.as_option(soft_cap, "soft_cap", dtype, low=_LEAST, high=_MOST, wanted="a positive number or None")
 
 
 def _acts(temperature: ArrayLike) -> bool:

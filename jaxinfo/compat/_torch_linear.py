@@ -1,5 +1,6 @@
 """torch's linear_cross_entropy."""
 
+import math
 from typing import Any
 
 import jax
@@ -74,6 +75,16 @@ def linear_cross_entropy(
     return reduced(losses, reduction, dtype, where=counted, weights=weights)
 
 
+def _check_shape(x: jax.Array, wanted: tuple[int, ...], name: str) -> None:
+    """Check a shape that `input` and `linear_weight` determine.
+
+    Raises:
+        ValueError: it is another.
+    """
+    if x.shape != wanted:
+        raise ValueError(f"`{name}` must have shape {wanted}, that of `input` and `linear_weight`, got {x.shape}.")
+
+
 def _lead(target: Any) -> jax.Array:
     return jnp.asarray(target)[None]
 
@@ -86,15 +97,20 @@ def _losses(
     Each place (d1, ..., dK) has a head of its own: they are taken one batch axis at a time.
 
     Raises:
-        ValueError: an index to ignore is given for probabilities.
+        ValueError: a shape does not fit, or an index to ignore is given for probabilities.
     """
     places = rows.shape[1:-1]
     targets = _checks.as_targets(target, "target")
     if places:
-        each = jnp.moveaxis(rows.reshape(rows.shape[0], -1, rows.shape[-1]), 1, 0)
-        axis = 1 if jnp.issubdtype(targets.dtype, jnp.integer) else 2
-        flat = targets.reshape(*targets.shape[:axis], -1)
-        biases = None if bias is None else jnp.asarray(bias).reshape(rows.shape[0], -1).T
+        count, classes, by_index = math.prod(places), rows.shape[0], jnp.issubdtype(targets.dtype, jnp.integer)
+        _check_shape(targets, (hidden.shape[0], *(() if by_index else (classes,)), *places), "target")
+        if bias is not None:
+            bias = _checks.as_float_array(bias, "linear_bias")
+            _check_shape(bias, (classes, *places), "linear_bias")
+        each = jnp.moveaxis(rows.reshape(classes, count, rows.shape[-1]), 1, 0)
+        axis = 1 if by_index else 2
+        flat = targets.reshape(*targets.shape[:axis], count)
+        biases = None if bias is None else bias.reshape(classes, count).T
 
         def one(rows: jax.Array, target: jax.Array, bias: jax.Array | None) -> Any:
             return _losses(hidden, rows, target, bias, weight, ignore_index, smoothing)

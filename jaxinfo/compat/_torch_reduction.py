@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxinfo import _checks
+from jaxinfo._exact import over
 from jaxinfo._reduce import mean, total
 
 
@@ -48,7 +49,7 @@ def reduced(
         _, weight = total(jnp.ones_like(losses), weights=weights, where=where)
         summed, _ = total(losses, where=where)
         counted = weight != 0
-        losses = jnp.where(counted, summed / jnp.where(counted, weight, 1), jnp.nan)
+        losses = jnp.where(counted, over(summed, jnp.where(counted, weight, 1)), jnp.nan)
     elif reduction == "sum":
         losses, _ = total(losses, where=where)
     return losses.astype(dtype)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxinfo import _checks
+from jaxinfo._transform import as_soft_cap, as_temperature
 from jaxinfo.linear._head import Head, Included
 
 STRATEGIES = ("auto", "vocabulary", "token")
@@ -103,11 +104,11 @@ def lay_out(
     where, soft_cap, temperature, axis_name = options
     mask = _checks.as_where(where, (*batch, classes), of="the logits")
     parts = [_checks.as_float_array(a, prefix) for a in (hidden, kernel, bias, *also) if a is not None]
-    dtype = max((a.dtype for a in parts), key=lambda t: jnp.finfo(t).bits)
+    dtype = _checks.widest(*parts)
+    temperature = as_temperature(temperature, dtype)
     divides = isinstance(temperature, jax.Array) or temperature != 1
-    temperature = _checks.as_option(temperature, "temperature", dtype, low=0, wanted="a positive number")
     if soft_cap is not None:
-        soft_cap = _checks.as_option(soft_cap, "soft_cap", dtype, low=0, wanted="a positive number or None")
+        soft_cap = as_soft_cap(soft_cap, dtype)
     included, counted = _rows_of(mask, batch, classes, axis_name)
     flat = hidden.reshape(math.prod(batch), hidden.shape[-1])
     if counted is not None:

@@ -5,8 +5,7 @@ size; where they do not divide evenly the last, smaller block is handled apart, 
 padded.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -220,18 +219,3 @@ def like(value: float, reference: jax.Array, shape: tuple[int, ...] | None = Non
     """Return an array full of `value`, which varies over the mesh axes that `reference` varies over."""
     shape = reference.shape if shape is None else shape
     return meet(jnp.full(shape, value, dtype or reference.dtype), reference)[0]
-
-
-@contextmanager
-def reverse_only() -> Iterator[None]:
-    """Name the alternative where forward mode meets a derivative that has reverse mode alone.
-
-    Raises:
-        TypeError: it did.
-    """
-    try:
-        yield
-    except TypeError as error:
-        if "custom_vjp" not in str(error):
-            raise
-        raise TypeError('`differentiation` must be "any" for forward mode, got "reverse".') from error

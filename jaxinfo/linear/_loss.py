@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Integer
 
 from jaxinfo import _checks
 from jaxinfo._cross_entropy import acts
+from jaxinfo._exact import over
 from jaxinfo._reduce import mean, total
 from jaxinfo.linear._any import rows_any
 from jaxinfo.linear._arguments import (
@@ -24,7 +25,8 @@ from jaxinfo.linear._arguments import (
     local_labels,
 )
 from jaxinfo.linear._cross_entropy import Terms, losses
-from jaxinfo.linear._head import meet, reverse_only, within
+from jaxinfo.linear._head import meet, within
+from jaxinfo.linear._modes import reverse_only
 from jaxinfo.linear._reverse import rows_reverse
 from jaxinfo.linear._rows import Fixed, Inputs, Plan
 from jaxinfo.linear._shards import merge
@@ -109,12 +111,13 @@ def linear_softmax_cross_entropy(
     check_choice(differentiation, "differentiation", DIFFERENTIATION)
     size = as_block_size(block_size)
     targets = _checks.as_targets(targets)
-    also = (None if jnp.issubdtype(targets.dtype, jnp.integer) else targets, class_weights)
+    by_class = None if class_weights is None else _checks.as_float_array(class_weights, "class_weights")
+    also = (None if jnp.issubdtype(targets.dtype, jnp.integer) else targets, by_class)
     problem = lay_out(hidden, kernel, bias, Options(where, soft_cap, temperature, axis_name), also=also)
     if weights is not None and reduction == "none":
         raise ValueError('`weights` are those of a sum or a mean, and `reduction` is "none".')
     row_weights = as_row_weights(weights, problem.batch, problem.dtype)
-    asked = _ask(problem, targets, class_weights, label_smoothing, z_loss)
+    asked = _ask(problem, targets, by_class, label_smoothing, z_loss)
     way = choose(strategy, size, asked.inputs, problem, reduction=reduction, differentiation=differentiation)
     plan = Plan(way.size, problem.dtype, "label" if asked.here is not None else "top", acts(asked.terms.smoothing))
     if way.kind == "token":
@@ -205,7 +208,7 @@ def _shares(weights: jax.Array | None, problem: Problem, reduction: str) -> jax.
     if reduction == "sum":
         return weights
     total = jnp.sum(weights)
-    return jnp.where(total != 0, weights / jnp.where(total != 0, total, 1), 0)
+    return jnp.where(total != 0, over(weights, jnp.where(total != 0, total, 1)), 0)
 
 
 def _picked(weights: jax.Array, labels: jax.Array, here: jax.Array, axis_name: Any) -> jax.Array:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxinfo.linear._any import blocks_of_classes
 from jaxinfo.linear._fold import unshaped
 from jaxinfo.linear._head import Head, fold, like, paste, shaped
+from jaxinfo.linear._modes import once
 from jaxinfo.linear._pair import Level, Terms, pair_of
 from jaxinfo.linear._reverse import Gradients, product_over_classes, product_over_tokens, turned
 from jaxinfo.linear._rows import Fixed, Inputs, Plan
@@ -70,7 +71,7 @@ def _backward(slopes: Slopes, plan: Plan, saved: tuple, g: jax.Array) -> tuple[H
         end._replace(hidden=end.hidden.astype(head.hidden.dtype)).inputs().head
         for end, head in zip(ends, heads, strict=True)
     )
-    return to_heads, None, jax.tree.map(jnp.zeros_like, known)  # type: ignore[return-value]
+    return once(to_heads), None, jax.tree.map(jnp.zeros_like, known)  # type: ignore[return-value]
 
 
 attached.defvjp(_forward, _backward)

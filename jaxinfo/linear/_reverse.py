@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxinfo._rows import centre
 from jaxinfo.linear._fold import statistics, unshaped
 from jaxinfo.linear._head import Head, cut, finite, fold, like, paste, product, put, shaped, take
+from jaxinfo.linear._modes import once
 from jaxinfo.linear._rows import (
     Fixed,
     Inputs,
@@ -39,7 +40,8 @@ def _forward(plan: Plan, inputs: Inputs, fixed: Fixed) -> tuple[tuple[Rows, Kept
 
 def _backward(plan: Plan, saved: tuple, cotangents: tuple[Rows, Kept]) -> tuple[Inputs, None]:
     inputs, fixed, rows, kept = saved
-    return gradients(plan, inputs, fixed, rows, kept, cotangents[0]), None
+    slopes = gradients(plan, inputs, fixed, rows, kept, cotangents[0])
+    return slopes if plan.apart == "label" else once(slopes), None
 
 
 rows_reverse.defvjp(_forward, _backward)

@@ -9,7 +9,8 @@ from jaxtyping import Array, Bool, Float, Integer
 from jaxinfo import _checks
 from jaxinfo.linear._any import rows_any
 from jaxinfo.linear._arguments import DIFFERENTIATION, Options, as_block_size, check_choice, lay_out, local_labels
-from jaxinfo.linear._head import meet, reverse_only, within
+from jaxinfo.linear._head import meet, within
+from jaxinfo.linear._modes import reverse_only
 from jaxinfo.linear._reverse import rows_reverse
 from jaxinfo.linear._rows import Fixed, Inputs, Plan
 from jaxinfo.linear._shards import best_class, merge

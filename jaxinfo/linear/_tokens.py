@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxinfo.linear._cross_entropy import Terms, losses, weighted
 from jaxinfo.linear._fold import add_block, close, empty, statistics, unshaped
 from jaxinfo.linear._head import Included, cut, fold, like, product, shaped
+from jaxinfo.linear._modes import once
 from jaxinfo.linear._reverse import Gradients, add_gradients
 from jaxinfo.linear._rows import Fixed, Inputs, Plan, Rows
 
@@ -101,7 +102,8 @@ def _forward(
 
     (loss, shared, (rows, options)), _ = jax.lax.scan(body, start, jnp.arange(-(-count // tokens)))
     slope = shared._replace(**rows).inputs()
-    return loss, (jax.tree.map(lambda new, old: new.astype(old.dtype), slope, inputs), options)
+    slopes = jax.tree.map(lambda new, old: new.astype(old.dtype), slope, inputs), options
+    return loss, slopes if plan.apart == "label" else once(slopes)
 
 
 def _backward(plan: Plan, tokens: int, slopes: tuple[Inputs, Sum], g: jax.Array) -> tuple[Inputs, Sum, None]:

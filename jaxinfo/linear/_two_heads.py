@@ -15,7 +15,8 @@ from jaxinfo.linear._arguments import (
     check_choice,
     lay_out,
 )
-from jaxinfo.linear._head import meet, reverse_only
+from jaxinfo.linear._head import meet
+from jaxinfo.linear._modes import reverse_only
 from jaxinfo.linear._pair import Level, Terms, shift_terms, sums
 from jaxinfo.linear._pair_derivatives import Heads, Slopes, attached, sums_any
 from jaxinfo.linear._reverse import rows_reverse

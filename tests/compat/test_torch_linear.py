@@ -53,3 +53,17 @@ def test_errors() -> None:
         linear_cross_entropy(h[None], w, y)
     with pytest.raises(ValueError, match="`ignore_index` must be None"):
         linear_cross_entropy(h, w, np.ones((3, 5)), ignore_index=1)
+
+
+@pytest.mark.usefixtures("own_errors")
+def test_shapes_of_places_are_those_of_the_weight() -> None:
+    h, w, y, b = np.ones((2, 4)), np.ones((5, 2, 3, 4)), np.zeros((2, 2, 3), np.int32), np.ones((5, 2, 3))
+    for shape in ((2, 3, 2), (2, 6), (2, 1, 6), (12,)):
+        with pytest.raises(ValueError, match=r"`target` must have shape \(2, 2, 3\)"):
+            linear_cross_entropy(h, w, y.reshape(shape))
+    for shape in ((5, 3, 2), (5, 6), (30,), (6, 5)):
+        with pytest.raises(ValueError, match=r"`linear_bias` must have shape \(5, 2, 3\)"):
+            linear_cross_entropy(h, w, y, linear_bias=b.reshape(shape))
+    with pytest.raises(ValueError, match=r"`target` must have shape \(2, 5, 2, 3\)"):
+        linear_cross_entropy(h, w, np.full((2, 5, 3, 2), 0.2))
+    assert np.isnan(linear_cross_entropy(h[:0], w, y[:0]))

@@ -140,3 +140,29 @@ def own_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     import jaxtyping
 
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.mark.usefixtures("own_errors")
+@pytest.mark.parametrize("x64", [False, True])
+def test_labels_that_int32_does_not_hold_are_no_class(x64: bool) -> None:
+    logits, h, k = jnp.asarray(X[:1], jnp.float32), jnp.ones((1, 3), jnp.float32), jnp.ones((3, 7), jnp.float32)
+    wide = [np.asarray([2**32]), np.asarray([-(2**32) + 1]), np.asarray([2**63], np.uint64)]
+    with jax.enable_x64(x64):
+        for labels in wide:
+            for f in (jaxinfo.softmax_cross_entropy, jaxinfo.nll):
+                assert np.isnan(f(logits, labels)).all()
+            assert np.isnan(jaxinfo.linear_softmax_cross_entropy(h, k, labels)).all()
+        assert np.isnan(jaxinfo.softmax_cross_entropy(logits[0], 2**32))
+
+
+@pytest.mark.usefixtures("own_errors")
+@pytest.mark.parametrize("promotion", ["standard", "strict"])
+def test_scalars_of_numpy_and_python_leave_the_dtype(promotion: str) -> None:
+    x, y = jnp.asarray(X, jnp.float32), jnp.asarray(Y)
+    with jax.enable_x64(True), jax.numpy_dtype_promotion(promotion):
+        for half in (np.float64(0.5), np.float16(0.5), 0.5):
+            for option in ("temperature", "soft_cap", "label_smoothing"):
+                assert jaxinfo.softmax_cross_entropy(x, y, **{option: half}).dtype == jnp.float32
+        assert jax.jit(jaxinfo.gaussian_nll)(x, x, 1.0).dtype == jnp.float32
+        assert jax.jit(lambda x, w: jaxinfo.sigmoid_cross_entropy(x, x, pos_weight=w))(x, 2.0).dtype == jnp.float32
+        assert jaxinfo.softmax_cross_entropy(x, jnp.full(x.shape, 1 / 7)).dtype == jnp.float32

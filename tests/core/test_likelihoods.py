@@ -207,3 +207,27 @@ def test_errors() -> None:
         poisson_nll(x == 0, x)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="`where` must have dtype bool"):
         poisson_nll(x, x, where=x)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("deviation", [1e-15, 1e-7, 1.0, 1e8, 1e15])
+def test_gaussian_of_a_log_variance_at_any_scale(deviation: float) -> None:
+    """Nothing on the way is a power of the variance, which float32 could not hold."""
+    nll = lambda s, r: gaussian_nll(r, jnp.float32(0), jnp.exp(s))  # noqa: E731
+    s, r = jnp.float32(2 * math.log(deviation)), jnp.float32(2 * deviation)
+    square = float(r) ** 2 * math.exp(-float(s))  # (r / sigma)**2
+    grad = jax.grad(nll)
+    seconds = [jax.jacfwd(grad), jax.jacrev(grad), jax.jacfwd(jax.jacfwd(nll))]
+    np.testing.assert_allclose(grad(s, r), (1 - square) / 2, rtol=1e-4)
+    np.testing.assert_allclose([f(s, r) for f in seconds], square / 2, rtol=1e-4)
+    np.testing.assert_allclose(jax.grad(jax.jacfwd(grad))(s, r), -square / 2, rtol=1e-4)
+    to_variance = jax.grad(lambda v: gaussian_nll(jnp.float32(0), jnp.float32(0), v))(jnp.float32(1e-20))
+    np.testing.assert_allclose(to_variance, 5e19, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("own_errors")
+def test_counts_that_int32_does_not_hold() -> None:
+    rate = jnp.float32(22.0)
+    for count in (np.asarray(2**32), 2**32):
+        np.testing.assert_array_equal(poisson_nll(count, rate), poisson_nll(jnp.float32(2**32), rate))
+    with pytest.raises(TypeError, match="`x` must have an integer or a floating dtype, got bool"):
+        poisson_nll(np.asarray(True), rate)

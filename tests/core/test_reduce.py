@@ -120,3 +120,29 @@ def test_gradients_of_the_weighted_mean() -> None:
     np.testing.assert_allclose(to_x, WEIGHTS / WEIGHTS.sum(), rtol=1e-14)
     average = (WEIGHTS * LOSSES).sum() / WEIGHTS.sum()
     np.testing.assert_allclose(to_w, (LOSSES - average) / WEIGHTS.sum(), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("shift", [-80.0, -50.0, 0.0, 50.0, 80.0])
+def test_gradient_to_weights_of_any_size(shift: float) -> None:
+    losses, logs = jnp.asarray([1.0, 2.0, 3.0]), jnp.asarray([0.0, 0.75, 1.0])
+
+    def f(logs: jax.Array) -> jax.Array:
+        return jaxinfo.mean(losses, weights=jnp.exp(logs + shift))
+
+    share = np.exp(logs) / np.exp(logs).sum()
+    centred = np.asarray(losses) - share @ np.asarray(losses)
+    np.testing.assert_allclose(jax.grad(f)(logs), share * centred, rtol=1e-4)
+    bend = np.diag(share * centred) - np.outer(share, share * centred) - np.outer(share * centred, share)
+    np.testing.assert_allclose(jax.hessian(f)(logs), bend, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.usefixtures("own_errors")
+def test_empty_is_a_number_in_the_dtype_of_the_losses() -> None:
+    nothing = jnp.zeros(0, jnp.float32)
+    for empty in (np.float64(0.5), jnp.float32(0.5), 0.5):
+        out = jaxinfo.mean(nothing, empty=empty)
+        assert (float(out), out.dtype) == (0.5, jnp.float32)
+    assert math.isnan(jaxinfo.mean(nothing, empty=np.float32("nan")))
+    for empty in (None, "a", 1j):
+        with pytest.raises(TypeError, match="`empty` must be a number"):
+            jaxinfo.mean(nothing, empty=empty)

@@ -139,3 +139,12 @@ def test_tangents_side_by_side_are_those_one_by_one() -> None:
         return jax.vmap(lambda t: pull(t)[0])(tangents), jax.lax.map(lambda t: pull(t)[0], tangents)
 
     np.testing.assert_allclose(*products(x, tangents), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["kl", "reverse_kl", "jeffreys", "hellinger"])
+def test_no_tracer_outlives_its_trace(name: str) -> None:
+    p, q = jnp.asarray([0.5, 1.0, -1.0]), jnp.asarray([0.25, 1.5, -1.0])
+    with jax.checking_leaks():
+        value, slope = jax.jit(jax.value_and_grad(lambda p: jaxinfo.f_divergence(p, q, name)))(p)
+    assert float(value) > 0
+    assert bool(jnp.any(slope != 0))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.extend import core
 
-from jaxinfo.linear import linear_kl_divergence, linear_softmax_cross_entropy
+from jaxinfo.linear import linear_kl_divergence, linear_softmax_cross_entropy, linear_token_statistics
 from jaxinfo.linear._reference import reference
 
 from .cases import COTANGENT, HIDDEN, KERNEL, LABELS, TARGETS, D, N, V, assert_close
@@ -61,6 +61,39 @@ def every_mode(f: Loss) -> tuple[Any, ...]:
 )
 def test_every_mode(ours: Loss, theirs: Loss) -> None:
     assert_close(jax.jit(lambda: every_mode(ours))(), jax.jit(lambda: every_mode(theirs))())
+
+
+@pytest.mark.parametrize("how", [{}, {"reduction": "sum", "strategy": "token"}], ids=["each", "tokens"])
+def test_second_derivatives_of_reverse_are_right_for_labels(how: dict[str, Any]) -> None:
+    bias = jnp.where(jnp.arange(V) % 5 == 2, -jnp.inf, 0.5)
+    labels = jnp.where(LABELS % 5 == 2, LABELS + 1, LABELS)
+
+    def loss(hidden: jax.Array, how: dict[str, Any]) -> jax.Array:
+        losses = linear_softmax_cross_entropy(hidden, KERNEL, labels, bias=bias, soft_cap=5.0, block_size=8, **how)
+        return jnp.sum(losses)
+
+    f, g = (jax.grad(lambda h, how=how: loss(h, how)) for how in (how, {"differentiation": "any"}))
+    for push in (lambda f: jax.jvp(f, (HIDDEN,), (T_HIDDEN,))[1], lambda f: jax.vjp(f, HIDDEN)[1](T_HIDDEN)[0]):
+        assert_close(push(f), push(g))
+
+
+def test_second_derivatives_of_reverse_are_refused_for_others() -> None:
+    losses: list[Callable[[jax.Array], jax.Array]] = [
+        lambda h: jnp.sum(linear_softmax_cross_entropy(h, KERNEL, TARGETS)),
+        lambda h: linear_softmax_cross_entropy(h, KERNEL, TARGETS, reduction="sum", strategy="token"),
+        lambda h: jnp.sum(linear_token_statistics(h, KERNEL, LABELS).entropy),
+        lambda h: jnp.sum(linear_kl_divergence(h, KERNEL, 2 * h, KERNEL)),
+    ]
+    for f in losses:
+        push = [
+            lambda: jax.jvp(jax.grad(f), (HIDDEN,), (T_HIDDEN,)),  # noqa: B023
+            lambda: jax.grad(lambda h: jnp.sum(jax.grad(f)(h)))(HIDDEN),  # noqa: B023
+        ]
+        for second in push:
+            with pytest.raises(TypeError, match='`differentiation` must be "any" for .* second derivatives'):
+                second()
+        fixed = jax.grad(lambda h: f(h - jax.lax.stop_gradient(jax.grad(f)(h))))(HIDDEN)  # noqa: B023
+        assert bool(jnp.all(jnp.isfinite(fixed)))
 
 
 def test_forward_mode_of_reverse_names_the_alternative() -> None:
