@@ -170,6 +170,19 @@ def check_number(value: object, name: str, *, low: float = -math.inf, high: floa
         raise ValueError(f"`{name}` must be {wanted}, got {value!r}.")
 
 
+def check_integer(value: object, name: str, *, low: int) -> None:
+    """Check an option that counts; a float that is an integer is one.
+
+    Raises:
+        TypeError: `value` is no number.
+        ValueError: it is out of range, or no integer.
+    """
+    wanted = f"an integer of at least {low}"
+    check_number(value, name, low=low, wanted=wanted)
+    if float(value) % 1:  # type: ignore[arg-type]  # nan for infinity, which is none either
+        raise ValueError(f"`{name}` must be {wanted}, got {value!r}.")
+
+
 def as_option(
     value: ArrayLike, name: str, dtype: jnp.dtype, *, low: float, wanted: str, high: float = math.inf
 ) -> ArrayLike:

@@ -33,7 +33,7 @@ def register(app: "typer.Typer") -> None:
             list[str] | None, typer.Option(help="Dtype of all arguments, or once for each; integers are labels.")
         ] = None,
         order: Annotated[int, typer.Option(min=1, max=2, help="Check derivatives up to this order.")] = 2,
-        seed: Annotated[int, typer.Option(help="Seed of the random arguments and directions.")] = 0,
+        seed: Annotated[int, typer.Option(min=0, help="Seed of the random arguments and directions.")] = 0,
         as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     ) -> int:
         """Verify gradients at normal random arguments: exit code 0 if right, 1 if wrong, 3 if it cannot be said."""
@@ -54,13 +54,16 @@ def run_verify(function: str, shapes: list[str], dtypes: list[str], *, order: in
         raise datasets.DataError(f"--dtype must be given once, or once for each of the {len(shapes)} shapes.")
     kinds = [_dtype(name) for name in (dtypes * len(shapes) if len(dtypes) == 1 else dtypes)]
     sizes = [_shape(text) for text in shapes]
-    wide = any(np.dtype(kind) == np.float64 for kind in kinds)
+    wide = any(np.dtype(kind) in (np.float64, np.complex128) for kind in kinds)
     with jax.enable_x64(True) if wide else contextlib.nullcontext():
-        args = _arguments(sizes, kinds, np.random.default_rng(seed))
+        try:
+            args = _arguments(sizes, kinds, np.random.default_rng(seed))
+        except (ValueError, MemoryError) as error:
+            raise datasets.DataError(f"--shape must be one that memory holds, got {', '.join(shapes)}.") from error
         try:
             report = verify.check_gradients(f, *args, order=order, seed=seed)
-        except (TypeError, ValueError) as error:
-            first = next((line for line in str(error).splitlines() if line.strip()), "")
+        except Exception as error:  # whatever the function raises; code 1 is kept for a wrong gradient
+            first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise datasets.DataError(f"{function} cannot be called with these arguments: {first}") from error
     print(json.dumps(report.to_dict(), indent=2) if as_json else report)
     return _CODES.get(report.verdict, _OTHERWISE)
@@ -76,8 +79,8 @@ def _load(function: str) -> Callable[..., Any]:
         found: Any = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise datasets.DataError(f"{function!r} cannot be imported: {error}.") from error
+    except Exception as error:  # whatever the module raises
+        raise datasets.DataError(f"{function!r} cannot be imported: {type(error).__name__}: {error}.") from error
     if not callable(found):
         raise datasets.DataError(f"{function!r} is no function.")
     return found
@@ -85,7 +88,8 @@ def _load(function: str) -> Callable[..., Any]:
 
 def _shape(text: str) -> tuple[int, ...]:
     try:
-        sizes = tuple(int(part) for part in text.replace(" ", "").strip("()").split(",") if part)
+        inside = text.strip().removeprefix("(").removesuffix(")").strip().removesuffix(",")
+        sizes = tuple(int(part) for part in inside.split(",")) if inside else ()
     except ValueError as error:
         raise datasets.DataError(f"--shape must be integers separated by commas, got {text!r}.") from error
     if any(n < 0 for n in sizes):
@@ -95,17 +99,22 @@ def _shape(text: str) -> tuple[int, ...]:
 
 def _dtype(name: str) -> Any:
     try:
-        return jnp.dtype(name)
+        dtype = jnp.dtype(name)
     except TypeError as error:
         raise datasets.DataError(f"--dtype must name a dtype such as float32, got {name!r}.") from error
+    if not (jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.inexact)):
+        raise datasets.DataError(f"--dtype must name a number's dtype such as float32, got {name!r}.")
+    return dtype
 
 
 def _arguments(shapes: list[tuple[int, ...]], dtypes: list[Any], rng: np.random.Generator) -> list[jax.Array]:
     """Return normal floats, and integers below the last axis of the first argument: labels, if it holds logits."""
     classes = max(1, shapes[0][-1]) if shapes[0] else 2
-    return [
-        jnp.asarray(rng.integers(0, classes, size=shape), dtype)
-        if jnp.issubdtype(dtype, jnp.integer)
-        else jnp.asarray(rng.normal(size=shape), dtype)
-        for shape, dtype in zip(shapes, dtypes, strict=True)
-    ]
+
+    def draw(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        if jnp.issubdtype(dtype, jnp.integer):
+            return rng.integers(0, min(classes, jnp.iinfo(dtype).max), size=shape)
+        real = rng.normal(size=shape)
+        return real + 1j * rng.normal(size=shape) if jnp.issubdtype(dtype, jnp.complexfloating) else real
+
+    return [jnp.asarray(draw(shape, dtype), dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]

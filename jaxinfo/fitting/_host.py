@@ -99,7 +99,7 @@ def fit(
         >>> print(result.reason, jaxinfo.softmax(result.params))
         CONVERGED [0.75 0.25]
     """
-    _checks.check_number(restarts, "restarts", low=1, wanted="an integer of at least 1")
+    _checks.check_integer(restarts, "restarts", low=1)
     if checkpoint is not None and restarts > 1:
         raise ValueError(f"`checkpoint` must be None where `restarts` is above 1, got {checkpoint!r}.")
     if resume and checkpoint is None:

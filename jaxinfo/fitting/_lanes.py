@@ -1,5 +1,6 @@
 """Several fits side by side: finished lanes leave, others take their places, and none waits for the slowest."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,7 +27,7 @@ def run_lanes(runner: Runner, states: Iterator[FitState], width: int) -> Iterato
     finished and a quarter of the lanes is left, these are run one after another.
     """
     queue = enumerate(states)
-    lanes = [lane for lane, _ in zip(queue, range(width), strict=False)]
+    lanes = list(itertools.islice(queue, width))
     numbers = [number for number, _ in lanes]
     filled = [state for _, state in lanes]
     block = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled, *[filled[-1]] * (width - len(filled)))

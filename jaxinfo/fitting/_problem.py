@@ -135,7 +135,7 @@ def make_problem(loss: Loss, params: Any, inputs: Inputs, options: Options) -> P
     """
     params = float_params(params)
     if options.batch_size is not None:
-        _checks.check_number(options.batch_size, "batch_size", low=1, wanted="an integer of at least 1")
+        _checks.check_integer(options.batch_size, "batch_size", low=1)
     losses = jax.eval_shape(loss, params, inputs.data)
     if not isinstance(losses, jax.ShapeDtypeStruct):
         raise TypeError(f"`loss` must return one array, the NLL of every example, got {type(losses).__name__}.")
@@ -145,17 +145,19 @@ def make_problem(loss: Loss, params: Any, inputs: Inputs, options: Options) -> P
         count = examples(inputs.data)
         if losses.shape != (count,):
             raise ValueError(f"`loss` must return shape ({count},), one NLL per row of `data`, got {losses.shape}.")
+    if inputs.weights is not None and inputs.weights.shape != losses.shape:
+        raise ValueError(f"`weights` must have shape {losses.shape}, that of the losses, got {inputs.weights.shape}.")
     objective = make_objective(loss, inputs.data, inputs.weights, options.penalty, method.batch_size)
     max_steps = method.max_steps if options.max_steps is None else options.max_steps
     if max_steps is None:
         max_steps = _PASSES * -(-count // (method.batch_size or count))
-    _checks.check_number(max_steps, "max_steps", low=0, wanted="an integer of at least 0")
+    _checks.check_integer(max_steps, "max_steps", low=0)
     tolerance = options.tolerance
     if tolerance is None:
         tolerance = default_tolerance(method, jax.eval_shape(objective, params)[0].dtype)
     _checks.check_number(tolerance, "tolerance", low=0, wanted="a number of nats, at least 0")
     patience = _PATIENCE if options.patience is None else options.patience
-    _checks.check_number(patience, "patience", low=1, wanted="an integer of at least 1")
+    _checks.check_integer(patience, "patience", low=1)
     if options.patience is not None and inputs.validation is None:
         raise ValueError("`patience` must come with `validation`, whose loss it watches, got none.")
 

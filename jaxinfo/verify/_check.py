@@ -15,7 +15,7 @@ from jaxinfo.verify._examine import examine
 from jaxinfo.verify._floats import eps
 from jaxinfo.verify._own import Own, own
 from jaxinfo.verify._own_check import in_own_dtype
-from jaxinfo.verify._problem import cast_tree
+from jaxinfo.verify._problem import cast_tree, parts_of
 from jaxinfo.verify._report import GradientReport
 from jaxinfo.verify._session import Session
 from jaxinfo.verify._vectors import Vector
@@ -131,8 +131,17 @@ def _kept(args: Any, conventions: Any, xs: list[np.ndarray]) -> Vector:
     """Return 1 for every element to be checked, 0 where the derivative is a convention."""
     if conventions is None:
         return np.ones(sum(x.size for x in xs))
-    broadcast = jax.tree_util.tree_map(lambda m, x: np.broadcast_to(m, np.shape(x)), tuple(conventions), tuple(args))
-    return 1.0 - np.concatenate([m.astype(float).ravel() for m in jax.tree_util.tree_leaves(broadcast)])
+    leaves, tree = jax.tree_util.tree_flatten(tuple(args))
+    try:
+        said = tree.flatten_up_to(tuple(conventions))
+        masks = [np.broadcast_to(np.asarray(m, bool), np.shape(x)) for m, x in zip(said, leaves, strict=True)]
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`conventions` must be a pytree like `args` of booleans that broadcast to them, got {conventions!r}."
+        ) from error
+    # a complex leaf is two real ones; what is not differentiated is none
+    kept = [1.0 - m.ravel() for m, x in zip(masks, leaves, strict=True) for _ in parts_of(x)]
+    return np.concatenate([np.zeros(0), *kept])
 
 
 def _check_arguments(order: int, modes: Any, directions: int, dtypes: Any, budget: float | None) -> None:

@@ -21,6 +21,9 @@ import numpy as np
 
 from jaxinfo.verify._vectors import Vector, join, split
 
+_TANGENT = 2.0**100  # of elements near the largest float32, so that a tangent is one too
+_MIXED = 2.0**20  # how many times the typical element of a leaf the largest may be
+
 
 @dataclasses.dataclass(frozen=True)
 class Direction:
@@ -45,6 +48,14 @@ def scale_of(x: np.ndarray) -> float:
     return 2.0 ** float(np.clip(np.round(np.log2(rms)), -900, 900))
 
 
+def scales(x: np.ndarray) -> np.ndarray:
+    """Return the scale of each element: that of its leaf, or its own where a leaf mixes sizes, as masked logits do."""
+    sizes = np.sort(np.abs(x[np.isfinite(x) & (x != 0)]))
+    if sizes.size and sizes[-1] > _MIXED * sizes[(sizes.size - 1) // 2]:
+        return own_scale(x)
+    return np.full(x.shape, scale_of(x))
+
+
 def power(x: Any) -> Any:
     """Return `x` rounded to a power of two."""
     return 2.0 ** np.round(np.log2(x))
@@ -58,9 +69,9 @@ def signs(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
 def first_directions(xs: list[np.ndarray], rng: np.random.Generator, count: int) -> list[Direction]:
     """Return the directions that need no claim to be known: `count` in all, at least one random."""
     kinds: list[Callable[[], Direction]] = [
-        lambda: direction("random", [signs(rng, x.shape) * scale_of(x) for x in xs]),
+        lambda: direction("random", [signs(rng, x.shape) * scales(x) for x in xs]),
         lambda: direction("relative", [signs(rng, x.shape) * own_scale(x) for x in xs]),
-        lambda: direction("uniform", [np.full(x.shape, scale_of(x)) for x in xs]),
+        lambda: direction("uniform", [np.full(x.shape, scales(x).min(initial=np.inf)) for x in xs]),
     ]
     return [kinds[i if i < len(kinds) else 0]() for i in range(max(1, count))]
 
@@ -70,11 +81,11 @@ def led_by(gradient: Vector, xs: list[np.ndarray], rng: np.random.Generator) -> 
     gs = [np.where(np.isfinite(g), g, 0) for g in split(gradient, xs)]
     if not any(g.any() for g in gs):
         return []
-    ascent = direction("ascent", [np.where(g == 0, 1.0, np.sign(g)) * scale_of(x) for g, x in zip(gs, xs, strict=True)])
+    ascent = direction("ascent", [np.where(g == 0, 1.0, np.sign(g)) * scales(x) for g, x in zip(gs, xs, strict=True)])
     # what a leaf contributes, so that a leaf with a small gradient takes longer steps, within reason
     weights = [power(np.maximum(np.abs(g), 1e-4 * np.abs(g).max(initial=0) + np.finfo(float).tiny)) for g in gs]
     equalised = [
-        signs(rng, x.shape) * scale_of(x) * np.clip(w.min() / w, 1e-4, 1) if w.size else np.zeros(x.shape)
+        signs(rng, x.shape) * scales(x) * np.clip(w.min() / w, 1e-4, 1) if w.size else np.zeros(x.shape)
         for w, x in zip(weights, xs, strict=True)
     ]
     return [ascent, direction("equalised", equalised)]
@@ -85,7 +96,7 @@ def leaf_by_leaf(xs: list[np.ndarray], rng: np.random.Generator) -> list[Directi
     rows = []
     for k, x in enumerate(xs):
         v = [np.zeros(y.shape) for y in xs]
-        v[k] = signs(rng, x.shape) * scale_of(x)
+        v[k] = signs(rng, x.shape) * scales(x)
         rows.append(direction(f"leaf {k}", v))
     return rows
 
@@ -94,7 +105,9 @@ def own_scale(x: np.ndarray) -> np.ndarray:
     """Return each element's own power of two, that of the leaf for zeros and infinities."""
     size = np.abs(x)
     known = np.isfinite(size) & (size > 0)
-    return np.where(known, power(np.where(known, size, 1.0)), scale_of(x))
+    typical = np.sort(size[known])[: (known.sum() + 1) // 2]  # the smaller half, which no mask is among
+    own = np.where(known, power(np.where(known, size, 1.0)), scale_of(typical))
+    return np.where((own > _TANGENT) & (own <= 2.0**128), _TANGENT, own)
 
 
 def largest(x: Vector) -> float:

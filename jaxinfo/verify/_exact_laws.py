@@ -97,11 +97,13 @@ def _linear(asked: _Asked) -> Iterator[Found]:
             continue
         bars = spread(asked.noise[mode]).max(initial=0.0) * np.ones(1)
         scale = size_of(first[mode], mask) + size_of(second[mode], mask)
-        sums = a * first[mode] + b * second[mode]
+        with np.errstate(all="ignore"):
+            sums = a * first[mode] + b * second[mode]
+            multiples = {c: c * first[mode] for c in scaled}
         yield asked.law(mode, f"linear in the {what}", mixed[mode], sums, abs(a) * scale, abs(a) * bars, mask)
         for c, result in scaled.items():
             title = "zero of zero" if c == 0 else f"times {c:.2g}"
-            yield asked.law(mode, title, result[mode], c * first[mode], c * scale if c else scale, c * bars, mask)
+            yield asked.law(mode, title, result[mode], multiples[c], c * scale if c else scale, c * bars, mask)
         value, size = first["value"], size_of(first["value"], asked.outputs)
         around = spread(asked.noise["value"])
         yield asked.law(mode, "value as called", first[f"{mode} value"], value, size, around, asked.outputs)
@@ -111,7 +113,8 @@ def _adjoint(asked: _Asked) -> Found:
     """Compare <u, J v> forward with <J^T u, v> in reverse."""
     forward, reverse, u, v = asked.first["forward"], asked.first["reverse"], join(asked.u), join(asked.v)
     left, right = masked_dot(u, forward, asked.outputs), masked_dot(reverse, v, asked.inputs)
-    scale = norm(u * np.where(asked.outputs, forward, 0)) + norm(reverse * v)
+    with np.errstate(all="ignore"):
+        scale = norm(u * np.where(asked.outputs, forward, 0)) + norm(reverse * v)
     bars = np.abs(masked_dot(u, asked.noise["forward"][0], asked.outputs))
     bars = bars + np.abs(masked_dot(asked.noise["reverse"][0], v, asked.inputs))
     return asked.law("forward", "= reverse", left, right, scale, bars, np.ones(1, bool))

@@ -21,6 +21,8 @@ def hold(
         off = np.where(mask & ~same, np.abs(left - right), 0)
         off = np.where(np.isnan(off), np.inf, off)
     bound = np.broadcast_to(np.where(np.isfinite(allowed), allowed, np.inf), off.shape)
+    if not off.size:  # nothing that could differ
+        return Row(mode, name, dtype, 0.0, 0.0, 0.0, "ok"), None
     i = int(np.argmax(off - bound))
     wrong = bool(off[i] > bound[i])
     size = scale if scale > 1e-300 else 1.0

@@ -169,7 +169,7 @@ def _kinks(plus: np.ndarray, minus: np.ndarray, middle: Vector, steps: np.ndarra
 def _unbounded(quotient: np.ndarray, sigma: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Return where difference quotients grow on every one of the six smallest steps."""
     size = np.abs(quotient[-7:])
-    grows = size[1:] > 1.5 * size[:-1] + 8 * sigma / steps[-6:, None]
+    grows = size[1:] > 1.5 * size[:-1] + 8 * sigma / steps[1:][-6:, None]
     return np.asarray(grows.all(axis=0)) if len(grows) == 6 else np.zeros(quotient.shape[1], bool)
 
 

@@ -1,7 +1,7 @@
 """Laws within the caller's dtype: eager = jit; vmap = loop; the same on every run."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import jax
@@ -79,15 +79,11 @@ def _vmapped(asked: Asked) -> Iterator[Found]:
     mine, inputs, outputs = asked.mine, asked.mine.flat.inputs, asked.mine.flat.outputs
     moved = [np.asarray(x + t / 64) for x, t in zip(asked.engine.xs, asked.v, strict=True)]
     with mine.settings():
-        run = jax.jit(jax.vmap(claims(mine.flat.call, mine.modes), in_axes=(0, None, None)))
         other = cast(moved, inputs)
         stacked = [jnp.stack(pair) for pair in zip(mine.flat.point, other, strict=True)]
-        try:
-            out = run(stacked, cast(asked.v, inputs), cast(asked.u, outputs))
-        except Exception as error:
-            text = f"vmap raises {type(error).__name__}: {str(error).strip().splitlines()[0][:120]}"
-            status = "not available" if isinstance(error, NotImplementedError) else "WRONG"
-            yield asked.said_of_all("vmap", status), text if status == "WRONG" else None
+        args = (stacked, cast(asked.v, inputs), cast(asked.u, outputs))
+        out = yield from _batched(asked, "vmap", (0, None, None), args)
+        if out is None:
             return
         first, second = ({name: join([a[i] for a in arrays]) for name, arrays in out.items()} for i in range(2))
     yield from asked.against_exact(first, "vmap")
@@ -103,9 +99,30 @@ def _directions(asked: Asked) -> Iterator[Found]:
         if "custom_vmap_call" not in primitives(jax.make_jaxpr(run)(mine.flat.point, v, u)):
             return
         several = [jnp.stack([x, -x]) for x in v], [jnp.stack([x, -x]) for x in u]
-        out = jax.jit(jax.vmap(run, in_axes=(None, 0, 0)))(mine.flat.point, *several)
+        out = yield from _batched(asked, "vmap of directions", (None, 0, 0), (mine.flat.point, *several))
+        if out is None:
+            return
         first = {name: join([a[0] for a in arrays]) for name, arrays in out.items()}
     yield from asked.against_exact(first, "vmap of directions")
+
+
+def _batched(asked: Asked, transform: str, in_axes: tuple, args: tuple) -> Generator[Found, None, dict | None]:
+    """Return the claims under vmap; without the second derivative, which nobody may ask for, where that one raises."""
+    mine = asked.mine
+    fewer = [dataclasses.replace(mine.modes, second=None)] if mine.modes.second else []
+    for modes in (mine.modes, *fewer):
+        try:
+            return jax.jit(jax.vmap(claims(mine.flat.call, modes), in_axes=in_axes))(*args)
+        except Exception as error:
+            text = f"{transform} raises {type(error).__name__}: {str(error).strip().splitlines()[0][:120]}"
+            if isinstance(error, NotImplementedError):
+                yield asked.said_of_all(transform, "not available"), None
+                return None
+            if modes.second is None:
+                yield asked.said_of_all(transform, "WRONG"), text
+            else:
+                yield Row(modes.second, transform, mine.dtype, np.nan, np.nan, np.nan, "raises"), None
+    return None
 
 
 def _loop(asked: Asked, batched: dict[str, Vector], alone: dict[str, Vector]) -> Iterator[Found]:
@@ -113,7 +130,7 @@ def _loop(asked: Asked, batched: dict[str, Vector], alone: dict[str, Vector]) ->
     noise = engine.noise(asked.v, asked.u, NOISE)
     unit = max(mine.eps, engine.exact.eps)
     for mode, mask in asked.counted.items():
-        if mode not in alone:
+        if mode not in alone or mode not in batched:
             continue
         size = size_of(alone[mode], mask)
         local = spread(noise[mode]) / NOISE

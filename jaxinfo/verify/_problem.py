@@ -107,6 +107,11 @@ def _floating(leaf: Any, dtype: Any = None) -> jax.Array | None:
     return array.astype(dtype)
 
 
+def parts_of(leaf: Any) -> list[tuple[str, jax.Array]]:
+    """Return the real arrays that a leaf is differentiated as: one, the two of a complex one, or none."""
+    return _parts(_floating(leaf))
+
+
 def _parts(array: jax.Array | None) -> list[tuple[str, jax.Array]]:
     if array is None:
         return []

@@ -1,5 +1,7 @@
 """Minibatches use all rows, count each once a pass, and come to the estimate of all data."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -132,3 +134,20 @@ def test_wrong_options_are_named() -> None:
             fit(problem.loss, problem.params, problem.data, **options)
     with pytest.raises(ValueError, match="`data` must have one row per example in every leaf to be batched"):
         fit(lambda p, d: problem.loss(p, d[0]), problem.params, (problem.data, jnp.ones(3)), batch_size=8)
+
+
+@pytest.mark.usefixtures("own_errors")
+@pytest.mark.parametrize("count", [1, 3, 200])
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_weights_of_another_length_are_refused(count: int, batch_size: int | None) -> None:
+    with pytest.raises(ValueError, match=rf"`weights` must have shape \(6,\), .* got \({count},\)"):
+        fit(lambda p, x: (p - x) ** 2 / 2, 0.0, jnp.arange(6.0), weights=jnp.ones(count), batch_size=batch_size)
+
+
+@pytest.mark.usefixtures("own_errors")
+@pytest.mark.parametrize(
+    "option", [{"max_steps": 2.5}, {"max_steps": float("inf")}, {"batch_size": 2.5}, {"restarts": 1.5}]
+)
+def test_counts_are_integers(option: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"`{next(iter(option))}` must be an integer of at least"):
+        fit(lambda p, x: (p - x) ** 2 / 2, 0.0, jnp.arange(6.0), **option)

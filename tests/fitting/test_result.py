@@ -169,3 +169,10 @@ def test_wrong_questions_are_named(logit: tuple) -> None:
         logit[0].confidence_intervals(95)
     with pytest.raises(ValueError, match="`of` must be a function, or have the leaves' shapes"):
         logit[0].contrast(jnp.zeros(2))
+
+
+@pytest.mark.parametrize("width", [2, 4])
+def test_restarts_side_by_side_run_every_start(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jaxinfo.fitting._host.lane_count", lambda runner: width)
+    result = fit(lambda p, x: (p - x) ** 2 / 2, 0.0, jnp.arange(3.0), restarts=9)
+    assert sorted(ending.number for ending in result.restarts) == list(range(9))

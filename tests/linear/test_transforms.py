@@ -90,7 +90,7 @@ def test_second_derivatives_of_reverse_are_refused_for_others() -> None:
             lambda: jax.grad(lambda h: jnp.sum(jax.grad(f)(h)))(HIDDEN),  # noqa: B023
         ]
         for second in push:
-            with pytest.raises(TypeError, match='`differentiation` must be "any" for .* second derivatives'):
+            with pytest.raises(TypeError, match=r'`differentiation` must be "any" for .* second derivatives'):
                 second()
         fixed = jax.grad(lambda h: f(h - jax.lax.stop_gradient(jax.grad(f)(h))))(HIDDEN)  # noqa: B023
         assert bool(jnp.all(jnp.isfinite(fixed)))

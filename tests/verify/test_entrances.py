@@ -8,6 +8,7 @@ from pathlib import Path
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -107,6 +108,24 @@ def test_command_says_so_with_its_exit_code(capsys: pytest.CaptureFixture[str]) 
     assert out.startswith("WRONG")
 
 
+def angry(x: object) -> object:
+    raise KeyError(str(x)[:5])
+
+
+def squares(z: jax.Array) -> jax.Array:
+    assert jnp.issubdtype(z.dtype, jnp.complexfloating)
+    return jnp.sum(jnp.real(z * jnp.conj(z)))
+
+
+def test_command_draws_complex_numbers_and_labels_that_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(capsys, f"{__name__}:squares", "--shape", "(3,)", "--dtype", "complex128", "--order", "1")[0] == 0
+    from jaxinfo.cli._verify import _arguments
+
+    _, labels = _arguments([(2, 300), (1000,)], [jnp.float32, jnp.int8], np.random.default_rng(0))
+    assert labels.dtype == jnp.int8
+    assert bool((labels >= 0).all())
+
+
 @pytest.mark.parametrize(
     "args",
     [
@@ -114,6 +133,12 @@ def test_command_says_so_with_its_exit_code(capsys: pytest.CaptureFixture[str]) 
         ("jax.nn", "--shape", "3"),
         ("jax.nn:relu", "--shape", "a,b"),
         ("jax.nn:relu", "--shape", "3", "--dtype", "float31"),
+        ("jax.nn:relu", "--shape", "3", "--dtype", "str"),
+        ("jax.nn:relu", "--shape", "8 3"),
+        ("jax.nn:relu", "--shape", "8,,3"),
+        ("jax.nn:relu", "--shape", "99999999999999"),
+        (".nn:relu", "--shape", "3"),
+        (f"{__name__}:angry", "--shape", "3"),
     ],
 )
 def test_command_refuses_in_one_sentence(capsys: pytest.CaptureFixture[str], args: tuple[str, ...]) -> None:

@@ -154,3 +154,62 @@ def test_a_second_derivative_that_raises_is_said_and_no_fault(as_user: None) -> 
     report = check_gradients(with_rule(lambda x: jnp.sum(x**2), lambda c, x: (c * double(x),)), X)
     assert report.verdict is Verdict.CORRECT, str(report)
     assert any(row.status == "raises" for row in report.table)
+
+
+def softmax(x: jax.Array) -> jax.Array:
+    e = jnp.exp(x - jnp.max(x))
+    return e / jnp.sum(e)
+
+
+def off_by_a_thousandth(c: jax.Array, x: jax.Array) -> tuple[jax.Array]:
+    y = softmax(x)
+    return (y * (c - jnp.sum(y * c)) * jnp.asarray([1, 1, 1.001, 1], x.dtype),)
+
+
+@pytest.mark.parametrize("masked", [-1e30, -1e15, float(np.finfo(np.float32).min)])
+def test_masked_logits_take_steps_of_their_own(masked: float) -> None:
+    x = jnp.asarray([0.5, 0.25, 1.5, masked], jnp.float32)
+    assert check_gradients(jax.nn.softmax, x).verdict is Verdict.CORRECT
+    assert check_gradients(with_rule(softmax, off_by_a_thousandth), x, order=1).verdict is Verdict.WRONG
+
+
+@pytest.mark.parametrize(
+    ("f", "x"), [(jnp.tanh, [0.5, 1e14]), (jnp.log1p, [-0.999999, 1e8]), (lambda x: 1 / x, [1e-12, 1.0])]
+)
+def test_elements_of_very_different_size(f: Callable[..., Any], x: list[float]) -> None:
+    assert check_gradients(f, jnp.asarray(x, jnp.float32)).verdict is Verdict.CORRECT
+
+
+def test_a_second_derivative_does_not_tell_that_the_first_was_resolved() -> None:
+    wrong = with_rule(lambda x: jnp.sum(x**2) + 1e15, lambda c, x: (-2 * x * c,))
+    assert check_gradients(wrong, X).verdict is Verdict.UNDECIDABLE
+
+
+def test_conventions_beside_labels_and_complex_numbers() -> None:
+    def loss(logits: jax.Array, labels: jax.Array, z: jax.Array) -> jax.Array:
+        picked = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1)
+        return jnp.sum(jnp.real(z * z)) - jnp.sum(picked) + jnp.sum(jax.scipy.special.entr(logits))
+
+    args = jnp.asarray([[0.0, 0.25, 0.75]], jnp.float32), jnp.asarray([1]), jnp.asarray([1 + 2j], jnp.complex64)
+    assert check_gradients(loss, *args).verdict is Verdict.NOT_DIFFERENTIABLE
+    assert check_gradients(loss, *args, conventions=(args[0] == 0, False, False)).verdict is Verdict.CORRECT
+    for bad in (True, (jnp.ones(5, bool), False, False)):
+        with pytest.raises(ValueError, match="`conventions` must be a pytree like `args`"):
+            check_gradients(loss, *args, conventions=bad)
+
+
+def test_code_that_runs_in_bfloat16_alone_and_arrays_without_elements() -> None:
+    def twice(x: jax.Array) -> jax.Array:
+        bits = jax.lax.bitcast_convert_type(x, jnp.uint16)
+        return 2 * x + (bits * 0).astype(x.dtype)
+
+    assert check_gradients(twice, jnp.full(4, 0.25, jnp.bfloat16)).verdict is Verdict.CORRECT
+    assert check_gradients(jnp.sum, jnp.zeros((0, 3))).verdict is Verdict.UNDECIDABLE
+
+
+def test_a_batching_rule_that_fails_in_the_second_derivative_alone_is_a_row() -> None:
+    f = jax.custom_jvp(lambda x: jnp.sin(x))
+    f.defjvp(lambda xs, ts: (jnp.sin(xs[0]), jax.custom_batching.sequential_vmap(jnp.cos)(xs[0]) * ts[0]))
+    report = check_gradients(f, X)
+    assert report.verdict is Verdict.CORRECT
+    assert "raises" in {row.status for row in report.table}
