@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Integer
 
 from jaxinfo import _checks
 from jaxinfo._exact import log, over
+from jaxinfo._explicit import like_first
 from jaxinfo._logratio import expm1_minus, graft
 from jaxinfo._pair import nan_where
 
@@ -161,7 +162,7 @@ def _poisson_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]
         slope = (graft(jnp.where(near, x * jnp.expm1(jnp.where(near, delta, 0)), rate), rate) + invalid) * t_rate
     if not isinstance(t_x, SymbolicZero):
         none = log_rate == -jnp.inf
-        to_count = digamma(jnp.where(x < 0, 0, x) + 1) - jnp.where(none, 0, log_rate)
+        to_count = like_first(digamma, jnp.where(x < 0, 0, x) + 1) - jnp.where(none, 0, log_rate)
         slope = slope + (jnp.where(none, 0, to_count) + invalid) * t_x
     return out, slope
 
@@ -192,7 +193,7 @@ def _best(x: jax.Array) -> jax.Array:
     return jnp.where(
         large,
         0.5 * jnp.log(jnp.where(large, x, 1)) + (_HALF_LOG_TWO_PI + series * inverse),
-        gammaln(some + 1) + (some - some * jnp.log(some)),
+        like_first(gammaln, some + 1) + (some - some * jnp.log(some)),
     )
 
 

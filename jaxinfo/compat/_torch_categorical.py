@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Integer
 
 from jaxinfo import _checks
 from jaxinfo._classification import nll, softmax_cross_entropy
+from jaxinfo._explicit import like_first
 from jaxinfo._numerics import logits_from_probs
 from jaxinfo.compat._torch_reduction import broadcast_shape, reduced, reduction_from, result_dtype, times
 
@@ -62,7 +63,7 @@ def cross_entropy(
     target, counted = _indices(target, ignore_index, x, axis)
     _check_same_dtype(weight, input)
     losses = softmax_cross_entropy(x, target, where=jnp.expand_dims(counted, axis), **options)
-    denominator = None if weight is None else _of_target(weight, target)
+    denominator = None if weight is None else of_target(weight, target)
     return reduced(losses, reduction, result_dtype(input), where=counted, weights=denominator)
 
 
@@ -106,7 +107,7 @@ def nll_loss(
     target, counted = _indices(target, ignore_index, x, axis)
     _check_same_dtype(weight, input)
     losses = nll(x, target, axis=axis, where=jnp.expand_dims(counted, axis))
-    denominator = None if weight is None else _of_target(weight, target)
+    denominator = None if weight is None else of_target(weight, target)
     losses = losses if denominator is None else times(denominator, losses)
     return reduced(losses, reduction, result_dtype(input), where=counted, weights=denominator)
 
@@ -191,9 +192,10 @@ def _indices(target: ArrayLike, ignore_index: int, x: jax.Array, axis: int) -> t
     return labels, labels != ignore_index
 
 
-def _of_target(weight: jax.Array, target: jax.Array) -> jax.Array:
+def of_target(weight: jax.Array, target: jax.Array) -> jax.Array:
     """Return the weight of each row's class; any weight where there is no such class: the loss is 0 or nan there."""
-    return jnp.take(_checks.as_float_array(weight, "weight"), target, mode="clip")
+    weight = _checks.as_float_array(weight, "weight")
+    return like_first(lambda target, weight: jnp.take(weight, target, mode="clip"), target, weight)
 
 
 def _check_weight(weight: ArrayLike | None, classes: int) -> None:

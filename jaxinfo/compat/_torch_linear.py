@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
 from jaxinfo import _checks
+from jaxinfo.compat._torch_categorical import of_target
 from jaxinfo.compat._torch_reduction import reduced, reduction_from, result_dtype
 from jaxinfo.linear import linear_softmax_cross_entropy
 
@@ -127,5 +128,5 @@ def _losses(
     targets = targets.astype(jnp.int32) if targets.dtype.itemsize < 4 else targets
     counted = targets != (-100 if ignore_index is None else ignore_index)
     losses = linear_softmax_cross_entropy(hidden, kernel, targets, where=counted[:, None], **options)
-    weights = None if weight is None else jnp.take(_checks.as_float_array(weight, "weight"), targets, mode="clip")
+    weights = None if weight is None else of_target(weight, targets)
     return losses, counted, weights

@@ -7,11 +7,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxinfo import _checks
+from jaxinfo._explicit import by_tokens
 from jaxinfo.linear._arguments import Options
 from jaxinfo.linear._pair import kl_slopes, kl_terms, kl_terms_any, mixture_slopes, mixture_terms
 from jaxinfo.linear._two_heads import two_heads
 
 
+@by_tokens
 def linear_kl_divergence(
     p_hidden: Float[Array, "*batch D"],
     p_kernel: Float[Array, "D V"],
@@ -82,6 +84,7 @@ def linear_kl_divergence(
     return pair.settle(pair.with_slopes(value, kl_slopes, (value,)))
 
 
+@by_tokens
 def linear_js_divergence(
     p_hidden: Float[Array, "*batch D"],
     p_kernel: Float[Array, "D V"],

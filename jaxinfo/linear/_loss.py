@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Integer
 from jaxinfo import _checks
 from jaxinfo._cross_entropy import acts
 from jaxinfo._exact import over
+from jaxinfo._explicit import by_tokens
 from jaxinfo._reduce import mean, total
 from jaxinfo.linear._any import rows_any
 from jaxinfo.linear._arguments import (
@@ -34,6 +35,7 @@ from jaxinfo.linear._strategy import choose
 from jaxinfo.linear._tokens import Known, Sum, token_sum
 
 
+@by_tokens
 def linear_softmax_cross_entropy(
     hidden: Float[Array, "*batch D"],
     kernel: Float[Array, "D V"],

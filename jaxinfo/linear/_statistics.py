@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
 from jaxinfo import _checks
+from jaxinfo._explicit import by_tokens
 from jaxinfo.linear._any import rows_any
 from jaxinfo.linear._arguments import DIFFERENTIATION, Options, as_block_size, check_choice, lay_out, local_labels
 from jaxinfo.linear._head import meet, within
@@ -33,6 +34,7 @@ class TokenStatistics(NamedTuple):
     argmax: jax.Array
 
 
+@by_tokens
 def linear_token_statistics(
     hidden: Float[Array, "*batch D"],
     kernel: Float[Array, "D V"],

@@ -13,15 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType
+from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxinfo import (
     linear_kl_divergence,
     linear_softmax_cross_entropy,
     linear_token_statistics,
+    poisson_nll,
     softmax_cross_entropy,
 )
+from jaxinfo.compat.torch import cross_entropy
 
 from .cases import assert_close
 from .sharded import D, V, mesh_of, on, placed, single
@@ -43,6 +45,40 @@ def test_sharded_is_single(mode: str, data: int, model: int, check: bool) -> Non
     gathered = re.findall(r"= \(?\w+\[([\d,]*)\].*? all-gather(?:-start)?\(", text)
     sizes = [np.prod([int(n) for n in shape.split(",") if n]) for shape in gathered]
     assert all(size < D * V // model for size in sizes), f"gathers {gathered}"
+
+
+@pytest.mark.skipif(jax.device_count() < 8, reason="needs eight devices")
+@pytest.mark.parametrize("form", ["each", "mean", "any", "statistics", "kl", "torch", "poisson"])
+def test_axes_of_explicit_type(form: str) -> None:
+    """Results lie as the examples do, gradients as what they belong to."""
+    random = np.random.default_rng(0)
+    hidden, kernel = random.normal(size=(16, 3)), random.normal(size=(3, 5))
+    labels, weight = random.integers(0, 5, 16), random.uniform(size=5)
+    forms: dict[str, Any] = {
+        "each": lambda h, k, y, w: linear_softmax_cross_entropy(h, k, y, class_weights=w),
+        "mean": lambda h, k, y, w: linear_softmax_cross_entropy(h, k, targets=y, reduction="mean"),
+        "any": lambda h, k, y, w: linear_softmax_cross_entropy(h, k, y, differentiation="any"),
+        "statistics": lambda h, k, y, w: linear_token_statistics(hidden=h, kernel=k, labels=y).entropy,
+        "kl": lambda h, k, y, w: linear_kl_divergence(h, k, 2 * h, k),
+        "torch": lambda h, k, y, w: cross_entropy(h @ k, y, w, reduction="none"),
+        "poisson": lambda h, k, y, w: poisson_nll(jnp.abs(h), h)[:, 0] + jnp.sum(k),
+    }
+    f = forms[form]
+
+    def both(h: jax.Array, k: jax.Array, y: jax.Array, w: jax.Array) -> Any:
+        return f(h, k, y, w), jax.grad(lambda h, k: jnp.sum(f(h, k, y, w)), (0, 1))(h, k)
+
+    arrays = [jnp.asarray(a) for a in (hidden, kernel, labels, weight)]
+    want = jax.jit(both)(*arrays)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        specs = (P("data", None), P(None, None), P("data"), P(None))
+        placed_ = [jax.device_put(a, NamedSharding(mesh, s)) for a, s in zip(arrays, specs, strict=True)]
+        got = jax.jit(both)(*placed_)
+        assert got[0].sharding.spec == (P() if form == "mean" else P("data"))
+        assert [g.sharding.spec for g in got[1]] == [P("data", None), P(None, None)]
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.skipif(jax.device_count() < 8, reason="needs eight devices")
