@@ -1,4 +1,4 @@
-"""Meshes of explicit axes: what JAX cannot lay out by itself is left to its compiler, and results lie as arguments do."""
+"""Meshes of explicit axes: what JAX cannot lay out is left to its compiler, and results lie as arguments do."""
 
 import functools
 import inspect
