@@ -124,7 +124,7 @@ def test_gradients_of_the_weighted_mean() -> None:
 
 @pytest.mark.parametrize("shift", [-80.0, -50.0, 0.0, 50.0, 80.0])
 def test_gradient_to_weights_of_any_size(shift: float) -> None:
-    losses, logs = jnp.asarray([1.0, 2.0, 3.0]), jnp.asarray([0.0, 0.75, 1.0])
+    losses, logs = jnp.asarray([1.0, 2.0, 3.0], jnp.float32), jnp.asarray([0.0, 0.75, 1.0], jnp.float32)
 
     def f(logs: jax.Array) -> jax.Array:
         return jaxinfo.mean(losses, weights=jnp.exp(logs + shift))
