@@ -21,7 +21,7 @@ def as_float_array(x: ArrayLike, name: str) -> jax.Array:
     Raises:
         TypeError: `x` is not an array of a floating dtype.
     """
-    array = _as_array(x, name)
+    array = as_array(x, name)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"`{name}` must have a floating dtype, got {array.dtype}.")
     return array.astype(jnp.float32) if jnp.finfo(array.dtype).bits < 32 else array
@@ -33,7 +33,7 @@ def as_labels(labels: ArrayLike, name: str = "labels") -> jax.Array:
     Raises:
         TypeError: `labels` does not have an integer dtype.
     """
-    array = _as_array(labels, name)
+    array = as_array(labels, name)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"`{name}` must have an integer dtype, got {array.dtype}.")
     return array
@@ -45,7 +45,7 @@ def as_numbers(x: ArrayLike, name: str) -> jax.Array:
     Raises:
         TypeError: it has another dtype.
     """
-    array = _as_array(x, name)
+    array = as_array(x, name)
     if not (jnp.issubdtype(array.dtype, jnp.integer) or jnp.issubdtype(array.dtype, jnp.floating)):
         raise TypeError(f"`{name}` must have an integer or a floating dtype, got {array.dtype}.")
     return array
@@ -57,7 +57,7 @@ def as_targets(targets: ArrayLike, name: str = "targets") -> jax.Array:
     Raises:
         TypeError: `targets` has neither an integer nor a floating dtype.
     """
-    array = _as_array(targets, name)
+    array = as_array(targets, name)
     if jnp.issubdtype(array.dtype, jnp.integer):
         return array
     if not jnp.issubdtype(array.dtype, jnp.floating):
@@ -132,7 +132,7 @@ def as_where(where: ArrayLike | None, shape: Sequence[int], *, of: str = "logits
     """
     if where is None:
         return None
-    array = _as_array(where, "where")
+    array = as_array(where, "where")
     if array.dtype != jnp.bool_:
         raise TypeError(f"`where` must have dtype bool, got {array.dtype}.")
     fits = array.ndim <= len(shape) and all(
@@ -195,7 +195,7 @@ def as_option(
     check_number(value, name, low=low, high=high, wanted=wanted)
     if not isinstance(value, jax.Array | np.ndarray):
         return float(value) if isinstance(value, np.number) else value  # type: ignore[arg-type]
-    array = _as_array(value, name)
+    array = as_array(value, name)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"`{name}` must be a number or a floating scalar array, got dtype {array.dtype}.")
     if array.shape != ():
@@ -218,7 +218,7 @@ def as_class_weights(weights: ArrayLike | None, shape: Sequence[int], axis: int)
     return array.reshape(tuple(n if i == axis else 1 for i, n in enumerate(shape, -len(shape))))
 
 
-def _as_array(x: ArrayLike, name: str) -> jax.Array:
+def as_array(x: ArrayLike, name: str) -> jax.Array:
     """Return `x` as an array; None, strings and ragged lists are named in one sentence.
 
     Integers that JAX's own dtype cannot hold become the nearest that it can, which is no class either: JAX would

@@ -166,18 +166,13 @@ def read_csv(path: Path, target: str | None) -> Classification:
             rows = list(_rows(csv.reader(file, strict=True), path))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{str(path)!r} cannot be read as a CSV file: {error}.") from error
-    if not rows:
-        raise DataError(f"{str(path)!r} is empty.")
+    if len(rows) < 2:
+        raise DataError(f"{str(path)!r} {'has a header line but no rows' if rows else 'is empty'}.")
     header, body = rows[0], rows[1:]
     column = _target_column(header.cells, target, path)
-    if not body:
-        raise DataError(f"{str(path)!r} has a header line but no rows.")
     names = tuple(name for i, name in enumerate(header.cells) if i != column)
     features = np.array([_numbers(row, header.cells, column, path) for row in body], np.float64)
     labels, classes = _classes([_label(row, header.cells[column], column, path) for row in body])
-    if len(classes) < 2:
-        only = body[0].cells[column]
-        raise DataError(f"Column {target!r} of {str(path)!r} holds one class only, {only!r}: nothing to fit.")
     return Classification(path.name, features.reshape(len(body), len(names)), labels, names, classes)
 
 
@@ -224,12 +219,17 @@ def _number(cell: str, row: _Row, column: str, path: Path) -> float:
     if not cell:
         raise DataError(f"The cell in {row.place}, {where} is empty: a number was wanted.")
     try:
-        number = float(cell)
+        number = as_number(cell)
     except ValueError:
         raise DataError(f"C{where[1:]} must be numeric, but {row.place} holds {cell!r}.") from None
     if not math.isfinite(number):
         raise DataError(f"The cell in {row.place}, {where} is {number}: a finite number was wanted.")
     return number
+
+
+def as_number(text: str) -> float:
+    """Return the number that `text` is; a ValueError of Python's says that it is none."""
+    return float(text.replace("_", "?"))  # 1_000 is a number in Python only
 
 
 def _label(row: _Row, column: str, target: int, path: Path) -> str:
@@ -242,7 +242,7 @@ def _label(row: _Row, column: str, target: int, path: Path) -> str:
 def _classes(labels: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the index of each label among the sorted classes, and the classes; 1 and 1.0 are one class."""
     try:
-        keys: list[Any] = [float(label) for label in labels]
+        keys: list[Any] = [as_number(label) for label in labels]
     except ValueError:
         keys = list(labels)
     names = dict(zip(reversed(keys), reversed(labels), strict=True))  # the first spelling of each class wins

@@ -77,7 +77,7 @@ def test_numeric_classes_are_sorted_as_numbers(tmp_path: Path) -> None:
         ("x,z\n1,a\n", "'FILE' has no column 'y': its columns are 'x', 'z'."),
         ("y\na\nb\n", "'FILE' has no feature column beside 'y'."),
         ("x,x,y\n1,2,a\n", "'FILE' has more than one column called 'x'."),
-        ("x,y\n1,a\n2,a\n", "Column 'y' of 'FILE' holds one class only, 'a': nothing to fit."),
+        ("x,y\n1_000,a\n2,b\n", "Column 'x' of 'FILE' must be numeric, but row 1 (line 2) holds '1_000'."),
         ("x,y\n1,a\nred,b\n", "Column 'x' of 'FILE' must be numeric, but row 2 (line 3) holds 'red'."),
         ("x,y\n1,a\nnan,b\n", "The cell in row 2 (line 3), column 'x' of 'FILE' is nan: a finite number was wanted."),
         ("x,y\n1,a\n,b\n", "The cell in row 2 (line 3), column 'x' of 'FILE' is empty: a number was wanted."),

@@ -11,16 +11,20 @@ if TYPE_CHECKING:
     import typer
 
 _BAD_INPUT = 2
+_INTERRUPTED = 130
 
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and exit: with code 0, or with 2 and one sentence on what was wrong."""
     try:
-        sys.exit(_app()(args, standalone_mode=False) or 0)
+        code = _app()(args, standalone_mode=False) or 0
+        if code == _INTERRUPTED:  # click tells of Ctrl-C by the code alone
+            raise KeyboardInterrupt
+        sys.exit(code)
     except (datasets.DataError, datasets.MissingExtraError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        _fail("Interrupted.", code=130)
+        _fail("Interrupted.", code=_INTERRUPTED)
     except Exception as error:
         # usage errors of typer, and of the click that older ones use, have no common base but this method
         format_message = getattr(error, "format_message", None)

@@ -9,7 +9,15 @@ import jax
 from jaxinfo import datasets
 from jaxinfo.cli._bigram import run_bigram
 from jaxinfo.cli._files import check_plot, check_writable, write
-from jaxinfo.cli._fit_options import FitOptions, check_none_for_bigram, check_options, outcome, split
+from jaxinfo.cli._fit_options import (
+    FitOptions,
+    check_classes,
+    check_none_for_bigram,
+    check_options,
+    one_sentence,
+    outcome,
+    split,
+)
 from jaxinfo.fitting import FitResult, fit
 from jaxinfo.fitting._families import FAMILIES, regression
 from jaxinfo.fitting._models import Model, check_gradient, measure, softmax_regression, unigram
@@ -71,6 +79,8 @@ def run_fit(
     if plot_file is not None:
         check_plot(plot_file)
     data = datasets.load(dataset, target=target)
+    if isinstance(data, datasets.Classification):
+        check_classes(data, options.family)
     console = Console(highlight=False)
     with jax.enable_x64(True):
         if options.family == "categorical":
@@ -104,7 +114,7 @@ def _fit(data: datasets.Classification | datasets.Counts, options: FitOptions, c
         f"{model.parameters:,} parameters.",
         soft_wrap=True,
     )
-    with console.status("compiling and fitting"):
+    with console.status("compiling and fitting"), one_sentence():
         result = fit(
             model.loss,
             model.params,
@@ -139,7 +149,7 @@ def _fit_family(data: datasets.Classification | datasets.Counts, options: FitOpt
     except ValueError as error:
         raise datasets.DataError(f"The outcome of --family {options.family} {error}.") from error
     console.print(f"{data.name}: {len(numbers):,} examples, family {options.family}.", soft_wrap=True)
-    with console.status("compiling and fitting"):
+    with console.status("compiling and fitting"), one_sentence():
         result = fit(
             model.loss, model.params, model.data, penalty=model.penalty, validation=held_out, **options.for_fit()
         )

@@ -1,6 +1,8 @@
 """The options of `jaxinfo fit`, checked before the work, and the rows they set aside."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,6 +100,34 @@ def _check_checkpoint(options: FitOptions) -> None:
         raise datasets.DataError(f"{str(folder)!r} holds the checkpoints of an earlier fit: add --resume to go on.")
 
 
+def check_classes(data: datasets.Classification, family: str) -> None:
+    """Check that there are two classes for a family of classes; counts may be all the same.
+
+    Raises:
+        DataError: there is one.
+    """
+    if family in ("categorical", "bernoulli") and len(data.class_names) < 2:
+        raise datasets.DataError(f"{data.name!r} holds one class only, {''.join(data.class_names)!r}: nothing to fit.")
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turn what `fit` says of a checkpoint, which may be of another fit or not writable, into the command's sentence.
+
+    Raises:
+        DataError: it said something.
+        ValueError: what it said is of something else.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "checkpoint" not in str(error):
+            raise
+        raise datasets.DataError(str(error).replace("`checkpoint`", "--checkpoint")) from error
+    except OSError as error:
+        raise datasets.DataError(f"--checkpoint cannot be written: {error}.") from error
+
+
 def outcome(data: datasets.Classification, family: str) -> np.ndarray:
     """Return the outcome of each row as a number; two classes that are none become 0 and 1.
 
@@ -115,7 +145,7 @@ def outcome(data: datasets.Classification, family: str) -> np.ndarray:
 
 def _number(text: str) -> float | None:
     try:
-        number = float(text)
+        number = datasets.as_number(text)
     except ValueError:
         return None
     return number if math.isfinite(number) else None

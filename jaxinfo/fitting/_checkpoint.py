@@ -2,6 +2,9 @@
 
 orbax writes each into a directory of its own and renames it when it is complete. A check sum over all
 arrays goes with them: what a crash of the machine has torn is noticed and the checkpoint before it used.
+
+The last one, of a fit that is over, is the state before the turns that ended it, not after them: who resumes with
+more steps or a smaller tolerance makes these turns again, and comes by the same bits to where they lead now.
 """
 
 import shutil
@@ -17,7 +20,6 @@ import numpy as np
 
 from jaxinfo import _checks
 from jaxinfo.fitting._problem import Problem
-from jaxinfo.fitting._result import Reason
 from jaxinfo.fitting._state import FitState
 
 _KEEP = 3
@@ -45,12 +47,16 @@ class Saver:
 
         Raises:
             ImportError: orbax is not installed.
-            ValueError: the directory holds another fit, and this one is not to go on with it.
+            TypeError: `checkpoint` names no directory.
+            ValueError: the directory holds another fit, and this one is not to go on with it, or cannot be made.
         """
         try:
             import orbax.checkpoint as ocp
         except ModuleNotFoundError as error:
             raise ImportError("`checkpoint` needs orbax-checkpoint: pip install 'jaxinfo[checkpoint]'.") from error
+        if not isinstance(checkpoint.directory, str | Path):
+            got = type(checkpoint.directory).__name__
+            raise TypeError(f"`checkpoint` must be a directory as a str or Path, or a Checkpoint, got {got}.")
         for value, name, low in ((checkpoint.steps, "steps", 1), (checkpoint.seconds, "seconds", 0)):
             if value is not None:
                 _checks.check_number(value, f"checkpoint.{name}", low=low, wanted=f"a number of at least {low}")
@@ -58,7 +64,7 @@ class Saver:
         self.steps = checkpoint.steps
         self._seconds = 60.0 if nothing_said else checkpoint.seconds
         self._directory = Path(checkpoint.directory).absolute()
-        self._fingerprint = _fingerprint(problem)
+        self._problem, self._fingerprint = problem, _fingerprint(problem)
         self._ocp = ocp
         self._saved_step, self._saved_at = 0, time.monotonic()
         if not resume and self._complete():
@@ -67,14 +73,24 @@ class Saver:
                 "holds checkpoints of an earlier fit."
             )
         if jax.process_index() == 0:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            try:
+                self._directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                where = str(self._directory)
+                raise ValueError(
+                    f"`checkpoint` must be a directory to write in, got {where!r}: {error.strerror}."
+                ) from error
 
     def next_stop(self, step: int) -> int | None:
         """Return the step before which the loop should come back to be saved."""
         return None if self.steps is None else (step // self.steps + 1) * self.steps - 1
 
     def save(self, state: FitState, *, last: bool = False) -> None:
-        """Save `state` if it is time, or the fit is over; by the first process, whose state is everybody's."""
+        """Save `state` if it is time, or the fit is over; by the first process, whose state is everybody's.
+
+        Raises:
+            OSError: the directory cannot be written to.
+        """
         step = int(state.step)
         due = self.steps is not None and step // self.steps > self._saved_step // self.steps
         due = due or (self._seconds is not None and time.monotonic() - self._saved_at >= self._seconds)
@@ -108,6 +124,7 @@ class Saver:
                     f"{str(folder)!r}."
                 )
             restored = _as_state(arrays, state)
+            _check_same(self._problem, restored)
             self._saved_step = int(restored.step)
             return restored
         return None
@@ -161,8 +178,34 @@ def _as_numpy(leaf: jax.Array) -> np.ndarray:
     return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
 
 
+def _check_same(problem: Problem, state: FitState) -> None:
+    """Fail where this fit cannot go on from `state`: the steps are made already, or it has another objective.
+
+    Shapes tell little of data, weights and penalty: the value they give the best point so far tells more.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if int(state.step) > problem.max_steps:
+        raise ValueError(
+            f"`max_steps` must be at least {int(state.step)} here, the steps that the checkpoint has made, got "
+            f"{problem.max_steps}."
+        )
+    then = float(state.best.value)
+    if not np.isfinite(then):
+        return
+    objective = jax.jit(lambda params, inputs: problem.at(inputs).objective(params)[0])
+    now = float(objective(state.best.params, problem.inputs))
+    size = max(abs(then), abs(float(state.first_value)))
+    if not abs(now - then) <= float(jnp.finfo(state.best.value.dtype).eps) ** 0.5 * size:
+        raise ValueError(
+            f"`checkpoint` must hold an earlier run of this fit, got one of other data, weights or penalty: its best "
+            f"point had the objective {then:.8g}, which now is {now:.8g}."
+        )
+
+
 def _as_state(arrays: list[np.ndarray], like: FitState) -> FitState:
-    """Return the state, its history as long as this fit's max_steps asks, running again if only steps ran out."""
+    """Return the state, its history as long as this fit's max_steps asks."""
     leaves, structure = jax.tree.flatten(like)
     length = like.history.objective.shape
     series = {id(leaf) for leaf in like.history}
@@ -181,6 +224,4 @@ def _as_state(arrays: list[np.ndarray], like: FitState) -> FitState:
                 f"`checkpoint` must hold an earlier run of this fit, got {array.dtype}{array.shape} "
                 f"where {leaf.dtype}{leaf.shape} was expected."
             )
-    state: FitState = jax.tree.unflatten(structure, restored)
-    go_on = (state.reason == Reason.MAX_STEPS) & (state.step < length[0] - 1)
-    return state._replace(reason=jnp.where(go_on, int(Reason.RUNNING), state.reason).astype(state.reason.dtype))
+    return jax.tree.unflatten(structure, restored)

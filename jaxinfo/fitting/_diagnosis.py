@@ -108,6 +108,8 @@ class Physician:
                 name = parameter_names(params)[wrong[0]]
                 found.append(f"the first bad leaf is {what}{name}, {values[wrong[0]]}")
                 break
+        if not found and self._problem.validate is not None and not np.isfinite(state.validation):
+            found = ["no loss of the validation data has been finite"]
         return f"At step {int(state.step)} {' and '.join(found) or 'a derivative is not finite'}."
 
     def _degenerate(self, state: FitState) -> str:
@@ -140,7 +142,7 @@ def _newton_step(problem: Problem, params: Any, inputs: Inputs) -> jax.Array:
     def objective(params: Any) -> jax.Array:
         return problem.at(inputs).objective(params)[0]
 
-    return newton_step(hessian_matrix(objective, params), ravel_pytree(jax.grad(objective)(params))[0])
+    return newton_step(hessian_matrix(objective, params), ravel_pytree(jax.grad(objective)(params))[0])[0]
 
 
 def _sharpness(loss: Callable, power: jax.Array, params: Any, data: Any) -> tuple[jax.Array, jax.Array]:

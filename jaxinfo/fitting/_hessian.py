@@ -20,10 +20,10 @@ from jaxinfo.fitting._newton import exact_hessian, hessian_product
 from jaxinfo.fitting._objective import Loss
 from jaxinfo.fitting._predictors import Predicted, predicted
 from jaxinfo.fitting._problem import Curvature, Problem
+from jaxinfo.fitting._trees import away
 
 _PROBED = 16  # rows whose losses are taken apart from the others to see that these do not matter to them
 _AT_ONCE = 2**26  # numbers of an intermediate result by predictors, where no cache bounds them
-_AWAY = 0.1  # from the starting point, at which effects of other rows may happen to vanish
 
 
 def curvature_of(problem: Problem, params: Any) -> Curvature | None:
@@ -94,7 +94,7 @@ def _separate(loss: Loss, params: Any, data: Any) -> Predicted | None:
         return None
     separate = made.separate
     with jax.debug_nans(False):  # away from the starting point a loss may have no value
-        return made if jax.jit(lambda params, data: separate(_away(params), data))(params, data) else None
+        return made if jax.jit(lambda params, data: separate(away(params), data))(params, data) else None
 
 
 def _width(loss: Loss, params: Any, data: Any, count: int, made: Predicted | None) -> int:
@@ -114,7 +114,7 @@ def _row_by_row(loss: Loss, params: Any, data: Any, count: int) -> bool:
 
     @jax.jit
     def losses(params: Any, data: Any, samples: list[jax.Array]) -> list[tuple[jax.Array, jax.Array]]:
-        params = _away(params)
+        params = away(params)
         whole = loss(params, data)
         return [(whole[rows], loss(params, jax.tree.map(itemgetter(rows), data))) for rows in samples]
 
@@ -125,8 +125,3 @@ def _row_by_row(loss: Loss, params: Any, data: Any, count: int) -> bool:
         return False
     close = jnp.finfo(jnp.result_type(*jax.tree.leaves(params))).eps ** 0.5
     return all(among.shape == apart.shape and np.allclose(among, apart, close, close) for among, apart in pairs)
-
-
-def _away(params: Any) -> Any:
-    flat, unravel = ravel_pytree(params)
-    return unravel(flat + _AWAY * np.random.default_rng(0).standard_normal(flat.shape).astype(flat.dtype))

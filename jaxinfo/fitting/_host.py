@@ -11,6 +11,7 @@ import optax
 from jax.typing import ArrayLike
 
 from jaxinfo import _checks
+from jaxinfo.fitting._arguments import as_key
 from jaxinfo.fitting._checkpoint import Checkpoint, Saver
 from jaxinfo.fitting._diagnosis import Diagnosis, Physician
 from jaxinfo.fitting._estimate import FitResult
@@ -76,9 +77,10 @@ def fit(
         checkpoint: a directory, or a `Checkpoint` that says how often, to save the fit in (with orbax).
         resume: go on from the last checkpoint that is whole, to the same bits as if never interrupted; from the
             start if there is none. Needs the same arguments; only `max_steps` and `tolerance` may be others.
-        progress: called with a `Progress` for every step as it is done; False for silence. Unless given a fit
-            of more than two seconds shows a live line on a terminal or in a notebook, and prints a line every
-            five seconds to stderr where that is a file.
+        progress: called with a `Progress` for every step as it is done, with `restarts` of one fit after the other
+            (of those side by side when each is over); False for silence. Unless given a fit of more than two
+            seconds shows a live line on a terminal or in a notebook, and prints a line every five seconds to
+            stderr where that is a file.
         key: random key of minibatches and restarts; fixed unless given.
 
     Returns:
@@ -100,26 +102,29 @@ def fit(
         CONVERGED [0.75 0.25]
     """
     _checks.check_integer(restarts, "restarts", low=1)
+    if not (progress is None or isinstance(progress, bool) or callable(progress)):
+        raise TypeError(f"`progress` must be a callable, True, False or None, got {progress!r}.")
     if checkpoint is not None and restarts > 1:
         raise ValueError(f"`checkpoint` must be None where `restarts` is above 1, got {checkpoint!r}.")
     if resume and checkpoint is None:
         raise ValueError("`resume` must be False where there is no `checkpoint`, got True.")
-    key = jax.random.key(0) if key is None else key
+    key = as_key(key)
     points = starts(params, restarts, key)
     params = float_params(next(points))
-    inputs = as_inputs(params, data, weights, validation, key)
     options = Options(method, penalty, optimizer, batch_size, max_steps, tolerance, patience)
-    runner = compile_loop(loss, params, inputs, options)
-    reporter = Reporter(progress, runner.problem.max_steps, runner.problem.tolerance)
-    try:
-        if restarts > 1:
-            state, found, listed, seconds = best_of(runner, points, lane_count(runner))
-        else:
-            state, found, seconds = _single(runner, reporter, checkpoint, resume=resume)
-            listed = ()
-    finally:
-        reporter.close()
-    return _result(runner, state, found, listed, seconds)
+    with jax.debug_nans(False):  # what is not known yet is nan here, and what goes wrong is told by the reason
+        inputs = as_inputs(params, data, weights, validation, key)
+        runner = compile_loop(loss, params, inputs, options)
+        reporter = Reporter(progress, runner.problem.max_steps, runner.problem.tolerance)
+        try:
+            if restarts > 1:
+                state, found, listed, seconds = best_of(runner, points, lane_count(runner), reporter)
+            else:
+                state, found, seconds = _single(runner, reporter, checkpoint, resume=resume)
+                listed = ()
+        finally:
+            reporter.close()
+        return _result(runner, state, found, listed, seconds)
 
 
 def _single(

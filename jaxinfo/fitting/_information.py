@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxinfo.fitting._images import images
 from jaxinfo.fitting._newton import exact_hessian
-from jaxinfo.fitting._newton_cg import conjugate_gradients, row_norms
+from jaxinfo.fitting._newton_cg import Wanted, conjugate_gradients, row_norms
 from jaxinfo.fitting._objective import Loss
 
 EXACT_UP_TO = 2_000  # parameters: beyond it no matrix is formed
@@ -99,7 +99,7 @@ def solve(product: Callable[[Any], Any], right: Any, *, most: int | None = None)
     scale = row_norms(product, right, 3)
     tight = jnp.asarray(_TIGHT * jnp.finfo(dtype).eps, dtype)
     negative = jax.tree.map(jnp.negative, right)
-    solution = conjugate_gradients(product, negative, scale, tight, most=most or max(10 * size, 250)).step
+    solution = conjugate_gradients(product, negative, scale, Wanted(tight), most=most or max(10 * size, 250)).step
     left = jax.tree.map(lambda r, h: r - h, right, product(solution))
 
     def power(tree: Any) -> jax.Array:

@@ -17,7 +17,7 @@ from jaxinfo.fitting._problem import Problem
 from jaxinfo.fitting._result import History, Reason
 from jaxinfo.fitting._state import FitState, Point, early, validated
 from jaxinfo.fitting._stochastic import stochastic_turn
-from jaxinfo.fitting._stopping import Evidence, certify, conclusive, judge, overrule, rounding_floor
+from jaxinfo.fitting._stopping import Evidence, certify, conclusive, growth, judge, overrule, rounding_floor
 from jaxinfo.fitting._trees import choose
 from jaxinfo.fitting._trees import norm as norm_of
 
@@ -60,7 +60,6 @@ def _turn(problem: Problem, state: FitState) -> FitState:
     newton = optimizer.newton if isinstance(optimizer, NewtonCGState) else optimizer
     newton = newton if isinstance(newton, NewtonState) else None
     finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
-    norm = norm_of(params).astype(value.dtype)
     slack = 16 * jnp.finfo(value.dtype).eps * jnp.abs(value)
     decrement = jnp.full_like(value, jnp.nan) if newton is None else newton.decrement
     point = Point(params, value, parts, gradient_norm, decrement)
@@ -70,9 +69,9 @@ def _turn(problem: Problem, state: FitState) -> FitState:
 
     if newton is not None:
         enough = conclusive(state.last_decrement, problem.tolerance)
-        floor = rounding_floor(value_fn, params, value, grads, newton.decrement, enough)
-        stalled = newton.accepted == 0
-        evidence = Evidence(newton.decrement, state.last_decrement, norm, norm - state.last_norm, stalled)
+        floor = rounding_floor(value_fn, params, value, grads, updates, newton.decrement, enough)
+        grown = growth(params, state.previous, grads).astype(value.dtype)
+        evidence = Evidence(newton.decrement, state.last_decrement, grown, stalled=newton.accepted == 0)
         reason = judge(evidence, problem.tolerance, floor, doubt=default_tolerance(problem.method, value.dtype))
         evaluations = newton.evaluations + 2 * (state.step + 1)
     else:
@@ -105,7 +104,6 @@ def _turn(problem: Problem, state: FitState) -> FitState:
         history=jax.tree.map(lambda series, x: series.at[state.step].set(x), state.history, entry),
         first_value=first,
         last_decrement=point.decrement,
-        last_norm=norm,
         stale=stale,
         next_look=next_look,
         validation=seen.loss,
@@ -123,12 +121,12 @@ def _evaluate(problem: Problem, state: FitState) -> tuple[tuple[jax.Array, Any, 
 
     if not problem.method.second_order:
         return value_grads_parts(state.params), {}
-    tolerance = conclusive(state.last_decrement, problem.tolerance)
+    wanted = {"tolerance": conclusive(state.last_decrement, problem.tolerance), "small": problem.tolerance}
     if problem.curvature is not None:
         made = partial(hessian, problem, state.params)
-        return value_grads_parts(state.params), {"hessian": made, "tolerance": tolerance}
+        return value_grads_parts(state.params), wanted | {"hessian": made}
     out, linear = jax.linearize(value_grads_parts, state.params)
-    return out, {"hvp": lambda v: linear(v)[1], "tolerance": tolerance}
+    return out, wanted | {"hvp": lambda v: linear(v)[1]}
 
 
 def _update(

@@ -46,6 +46,10 @@ def minimize(
         full softmax) the optimum is taken to stay. `best.value` and `best.parts` are differentiated too,
         the rest of the state is not. All modes and orders, under jit and vmap.
 
+    Raises:
+        TypeError: an option is none of them, a parameter is neither float32 nor float64.
+        ValueError: an option is out of its range.
+
     Examples:
         >>> import jax, jax.numpy as jnp
         >>> def ridge(strength):  # data (1, 3) about a centre drawn to 0
@@ -55,6 +59,9 @@ def minimize(
         >>> print(ridge(2.0), jax.grad(ridge)(2.0))
         1.0 -0.25
     """
+    unknown = sorted(set(options) - set(Options._fields))
+    if unknown:
+        raise TypeError(f"`options` must be among {', '.join(Options._fields)}, got {', '.join(unknown)}.")
     params = float_params(params)
     inputs = as_inputs(params, data, weights, validation, key)
     problem = make_problem(loss, params, inputs, Options(**options))

@@ -101,6 +101,8 @@ def float_params(params: Any) -> Any:
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     for path, leaf in leaves:
+        if not (hasattr(leaf, "dtype") or isinstance(leaf, int | float | complex)):
+            raise TypeError(f"`params` must be a pytree of float32 or float64 arrays, got {leaf!r} among them.")
         if jnp.result_type(leaf) not in (jnp.float32, jnp.float64):
             where = "params" + jax.tree_util.keystr(path)
             raise TypeError(f"`{where}` must have dtype float32 or float64, got {jnp.result_type(leaf)}.")

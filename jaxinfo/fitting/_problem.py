@@ -9,8 +9,17 @@ import optax
 from jax.typing import ArrayLike
 
 from jaxinfo import _checks
+from jaxinfo.fitting._arguments import (
+    MOST_STEPS,
+    as_key,
+    check_loss,
+    check_max_steps,
+    check_optimizer,
+    check_penalty,
+)
 from jaxinfo.fitting._methods import Method, choose_method, default_tolerance
 from jaxinfo.fitting._objective import Loss, Parts, Penalty, examples, float_params, make_objective, mean_loss
+from jaxinfo.fitting._unused import repaired
 
 _PASSES = 100  # passes through the data that minibatches are given unless told
 _PATIENCE = 10  # validations without gain before the fit stops
@@ -98,47 +107,26 @@ def as_inputs(params: Any, data: Any, weights: ArrayLike | None, validation: Any
         TypeError: `key` is no random key.
     """
     if weights is not None:
-        weights = jnp.asarray(weights)
+        weights = _checks.as_array(weights, "weights")
         if not jnp.issubdtype(weights.dtype, jnp.floating):
             weights = weights.astype(jnp.result_type(*map(jnp.result_type, jax.tree.leaves(params)[:1])))
-        data = _fill(data, weights)
-    key = jax.random.key(0) if key is None else key
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        if key.dtype != jnp.uint32:
-            raise TypeError(f"`key` must be a random key, such as jax.random.key(0), got dtype {key.dtype}.")
-        key = jax.random.wrap_key_data(key)
-    return Inputs(data, weights, validation, key)  # pyright: ignore[reportArgumentType]
-
-
-@jax.jit
-def _fill(data: Any, weights: jax.Array) -> Any:
-    """Return `data` with what is not finite in a row of weight 0 replaced: 0 times nan is a nan in the gradient."""
-    first = jnp.argmax(weights.ravel() != 0)
-
-    def fill(leaf: Any) -> jax.Array:
-        leaf = jnp.asarray(leaf)
-        rows = weights.ndim == 1 and leaf.shape[:1] == weights.shape and jnp.issubdtype(leaf.dtype, jnp.floating)
-        if not rows or leaf.shape[0] == 0:
-            return leaf
-        unused = jnp.reshape(weights == 0, (-1,) + (1,) * (leaf.ndim - 1))
-        return jnp.where(unused & ~jnp.isfinite(leaf), leaf[first][None], leaf)
-
-    return jax.tree.map(fill, data)
+        data = repaired(data, weights)
+    return Inputs(data, weights, validation, as_key(key))  # pyright: ignore[reportArgumentType]
 
 
 def make_problem(loss: Loss, params: Any, inputs: Inputs, options: Options) -> Problem:
     """Return the fit with its options checked and those left to us filled in.
 
     Raises:
-        TypeError: the loss returns no array.
+        TypeError: loss, penalty or optimizer are none, or return none.
         ValueError: an option is out of its range, or the loss is not one value per example.
     """
     params = float_params(params)
     if options.batch_size is not None:
         _checks.check_integer(options.batch_size, "batch_size", low=1)
-    losses = jax.eval_shape(loss, params, inputs.data)
-    if not isinstance(losses, jax.ShapeDtypeStruct):
-        raise TypeError(f"`loss` must return one array, the NLL of every example, got {type(losses).__name__}.")
+    losses = check_loss(loss, params, inputs.data)
+    check_penalty(options.penalty, params)
+    check_optimizer(options.optimizer)
     count = losses.size
     method = choose_method(options.method, options.optimizer, options.batch_size, params, count)
     if method.batch_size:
@@ -150,8 +138,8 @@ def make_problem(loss: Loss, params: Any, inputs: Inputs, options: Options) -> P
     objective = make_objective(loss, inputs.data, inputs.weights, options.penalty, method.batch_size)
     max_steps = method.max_steps if options.max_steps is None else options.max_steps
     if max_steps is None:
-        max_steps = _PASSES * -(-count // (method.batch_size or count))
-    _checks.check_integer(max_steps, "max_steps", low=0)
+        max_steps = min(_PASSES * -(-count // (method.batch_size or count)), MOST_STEPS)
+    max_steps = check_max_steps(max_steps)
     tolerance = options.tolerance
     if tolerance is None:
         tolerance = default_tolerance(method, jax.eval_shape(objective, params)[0].dtype)
@@ -161,7 +149,7 @@ def make_problem(loss: Loss, params: Any, inputs: Inputs, options: Options) -> P
     if options.patience is not None and inputs.validation is None:
         raise ValueError("`patience` must come with `validation`, whose loss it watches, got none.")
 
-    return _problem(loss, options.penalty, inputs, method, int(max_steps), float(tolerance), int(patience), count)
+    return _problem(loss, options.penalty, inputs, method, max_steps, float(tolerance), int(patience), count)
 
 
 def _problem(

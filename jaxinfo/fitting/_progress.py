@@ -26,6 +26,10 @@ class Reporter:
         self._max_steps, self._tolerance = max_steps, tolerance
         self._seen = 0
 
+    def begin(self) -> None:
+        """Take the next state as one of another fit, of which nothing is told."""
+        self._seen = 0
+
     def skip(self, state: FitState) -> None:
         """Take what `state` holds as told."""
         self._seen = turns(state)

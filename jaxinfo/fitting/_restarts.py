@@ -16,6 +16,7 @@ import numpy as np
 from jaxinfo.fitting._diagnosis import Diagnosis, Physician
 from jaxinfo.fitting._lanes import Finished, run_lanes
 from jaxinfo.fitting._objective import float_params
+from jaxinfo.fitting._progress import Reporter
 from jaxinfo.fitting._result import Reason, Restart
 from jaxinfo.fitting._run import Runner, run_loop
 from jaxinfo.fitting._state import FitState, start
@@ -39,7 +40,7 @@ def starts(params: Any, count: int, key: jax.Array) -> Iterator[Any]:
 
 
 def best_of(
-    runner: Runner, points: Iterator[Any], width: int
+    runner: Runner, points: Iterator[Any], width: int, reporter: Reporter
 ) -> tuple[FitState, Diagnosis, tuple[Restart, ...], float]:
     """Run a fit from each of `points`, the runner's own first, `width` side by side.
 
@@ -49,7 +50,13 @@ def best_of(
     began = time.perf_counter()
     begin = jax.jit(lambda params: start(runner.problem, params))
     states = itertools.chain([runner.first], (runner.place(begin(point)) for point in points))
-    finished = list(run_lanes(runner, states, width) if width > 1 else _one_by_one(runner, states))
+    run = run_lanes(runner, states, width) if width > 1 else _one_by_one(runner, states, reporter)
+    finished = []
+    for number, state, lowest in run:
+        if width > 1:
+            reporter.begin()
+            reporter.report(state, time.perf_counter() - began)
+        finished.append((number, state, lowest))
     seconds = time.perf_counter() - began
     physician, lanes = Physician(runner.problem), []
     for number, state, lowest in finished:
@@ -68,9 +75,10 @@ def _rank(entry: Restart) -> tuple[bool, bool, bool, float]:
     return degenerate, not np.isfinite(entry.objective), stopped, entry.objective
 
 
-def _one_by_one(runner: Runner, states: Iterator[FitState]) -> Iterator[Finished]:
+def _one_by_one(runner: Runner, states: Iterator[FitState], reporter: Reporter) -> Iterator[Finished]:
     for number, state in enumerate(states):
-        state, lowest, _ = run_loop(runner, state)
+        reporter.begin()
+        state, lowest, _ = run_loop(runner, state, reporter)
         yield number, state, lowest
 
 

@@ -19,6 +19,7 @@ from jaxinfo.fitting._problem import Inputs, Options, Problem, make_problem
 from jaxinfo.fitting._progress import Reporter
 from jaxinfo.fitting._result import Reason
 from jaxinfo.fitting._state import FitState, start
+from jaxinfo.fitting._unused import without_unused
 
 _CHUNK_SECONDS = 0.1  # the device runs about this long between two looks of the host
 _CHUNK_TURNS = 64  # and with several processes, whose clocks differ, at most so many turns
@@ -48,6 +49,8 @@ def compile_loop(loss: Loss, params: Any, inputs: Inputs, options: Options) -> R
 
     inputs = jax.tree.map(jnp.asarray, place(inputs))  # the compiled program takes arrays of the device only
     problem = make_problem(loss, params, inputs, options)
+    inputs = inputs._replace(data=without_unused(loss, params, inputs.data, inputs.weights))
+    problem = problem.at(inputs)
     problem = problem._replace(curvature=curvature_of(problem, params))
     first = place(start(problem, params))
     step = jax.jit(partial(_advance, problem), out_shardings=replicated)
@@ -94,7 +97,7 @@ def run_loop(
     turns, lowest = 1, jnp.inf
     fresh = True
     while fresh or int(state.reason) == Reason.RUNNING:
-        fresh = False
+        fresh, before = False, state
         asked = time.perf_counter()
         until = min(int(state.step) + turns - 1, runner.problem.max_steps)
         stop = None if saver is None else saver.next_stop(int(state.step))
@@ -107,5 +110,6 @@ def run_loop(
         if reporter is not None:
             reporter.report(state, time.perf_counter() - began)
         if saver is not None:
-            saver.save(state, last=int(state.reason) != Reason.RUNNING)
+            over = int(state.reason) != Reason.RUNNING
+            saver.save(before if over else state, last=over)
     return state, float(lowest), time.perf_counter() - began

@@ -62,7 +62,6 @@ class FitState(NamedTuple):
         history: objective, gradient norm and decrement at every turn, nan beyond the last.
         first_value: the objective at the start.
         last_decrement: the decrement at the turn before.
-        last_norm: the norm of the parameters at the turn before.
         stale: turns since the objective last fell by more than the tolerance.
         next_look: turns of that kind to wait before the next look.
         validation: the lowest validation loss.
@@ -80,7 +79,6 @@ class FitState(NamedTuple):
     history: History
     first_value: jax.Array
     last_decrement: jax.Array
-    last_norm: jax.Array
     stale: jax.Array
     next_look: jax.Array
     validation: jax.Array
@@ -109,7 +107,6 @@ def start(problem: Problem, params: Any) -> FitState:
         history=History(*(jnp.full((problem.max_steps + 1,), jnp.nan, value.dtype) for _ in range(3))),
         first_value=scalar(jnp.inf),
         last_decrement=scalar(jnp.inf),
-        last_norm=scalar(-jnp.inf),
         stale=zero,
         next_look=jnp.asarray(FIRST_LOOK, jnp.int32),
         validation=scalar(jnp.inf),
@@ -148,22 +145,31 @@ class Validated(NamedTuple):
 
 
 def validated(problem: Problem, state: FitState, point: Point, better: jax.Array, finite: jax.Array) -> Validated:
-    """Choose the best point: the one that validates best, or without validation data `point` where it is `better`."""
+    """Choose the best point: the one that validates best, or without validation data `point` where it is `better`.
+
+    Returns:
+        That point, the `better` one too as long as no validation loss was finite, and what was seen.
+    """
     if problem.validate is None:
         best = choose(better, point, state.best)
         return Validated(best, state.validation, state.waited, jnp.zeros_like(finite))
     loss = problem.validate(point.params).astype(state.validation.dtype)
     slack = 16 * jnp.finfo(loss.dtype).eps * jnp.abs(loss)
-    no_worse = finite & (loss <= state.validation + slack)
+    unknown = ~jnp.isfinite(state.validation) & ~jnp.isfinite(loss)
+    no_worse = finite & jnp.where(unknown, better, loss <= state.validation + slack)
     waited = jnp.where(finite & (loss < state.validation - slack), 0, state.waited + 1)
-    lowest = jnp.where(finite, jnp.minimum(loss, state.validation), state.validation)
+    lowest = jnp.where(finite & (loss < state.validation), loss, state.validation)
     return Validated(choose(no_worse, point, state.best), lowest, waited, ~no_worse)
 
 
 def early(problem: Problem, reason: jax.Array, seen: Validated) -> jax.Array:
-    """Return EARLY_STOPPED where patience has run out, or where a maximum is not the point that validates best."""
+    """Return EARLY_STOPPED where patience has run out, or where a maximum is not the point that validates best.
+
+    NONFINITE where there is none to stop at: no validation loss was finite.
+    """
     if problem.validate is None:
         return reason
     maximum = (reason == Reason.CONVERGED) | (reason == Reason.FLOAT_FLOOR)
     stopped = ((reason == Reason.RUNNING) & (seen.waited >= problem.patience)) | (maximum & seen.worse)
-    return jnp.where(stopped, int(Reason.EARLY_STOPPED), reason)
+    why = jnp.where(jnp.isfinite(seen.loss), int(Reason.EARLY_STOPPED), int(Reason.NONFINITE))
+    return jnp.where(stopped, why, reason)

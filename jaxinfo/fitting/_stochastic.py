@@ -187,6 +187,7 @@ def _certified(problem: Problem, params: Any) -> tuple[jax.Array, jax.Array]:
         jnp.vdot(a, h) for a, h in zip(jax.tree.leaves(ascent), jax.tree.leaves(linear(ascent)), strict=True)
     )
     gain = jnp.where(curvature > 0, power**2 / (2 * jnp.where(curvature > 0, curvature, 1)), jnp.inf)
+    gain = jnp.where(power > 0, gain, 0)
     dtype = jax.eval_shape(value_fn, params).dtype
     return jax.lax.cond(
         gain <= problem.tolerance,

@@ -15,14 +15,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
-from jaxinfo.fitting._newton_cg import cg_step
+from jaxinfo.fitting._line_search import rounding_of
+from jaxinfo.fitting._newton import exact_hessian, newton_step
+from jaxinfo.fitting._newton_cg import Wanted, cg_step
 from jaxinfo.fitting._result import Reason
 from jaxinfo.fitting._trees import inner, random_signs
 from jaxinfo.fitting._trees import norm as norm_of
 
 _CONTRACTING = 0.01  # the decrement fell at least tenfold (its square a hundredfold) in one step
 _AT_REST = 1e-3  # parameters that grow by less than this share in one Newton step do not flee to infinity
+_EXACT_UP_TO = 50  # parameters: so many products are what conjugate gradients may take
 _RUNAWAY = 1e3  # an objective this many times its starting size above its start has run away
 _NEAR_FLOOR = 1e4  # the floor is measured once the decrement is within this many roundings of the objective
 
@@ -33,14 +37,12 @@ class Evidence(NamedTuple):
     Attributes:
         decrement: half the squared Newton decrement.
         last_decrement: the same one Newton step before; inf where there was none.
-        norm: norm of the parameters.
-        growth: by how much the last step lengthened them; inf where there was none.
+        growth: `growth` of the parameters in the last step.
         stalled: whether the last step had to be refused.
     """
 
     decrement: jax.Array
     last_decrement: jax.Array
-    norm: jax.Array
     growth: jax.Array
     stalled: jax.Array
 
@@ -52,11 +54,11 @@ def judge(evidence: Evidence, tolerance: float, floor: jax.Array, doubt: float) 
     the first, slow part of a Newton iteration. Further steps tell: it is left to them as long as the decrement is
     above `doubt`, and neither rounding nor a refused step keeps them from it.
     """
-    decrement, last, norm, growth, stalled = evidence
+    decrement, last, growth, stalled = evidence
     eps = jnp.finfo(decrement.dtype).eps
     small = decrement <= tolerance
     collapsing = (decrement <= _CONTRACTING * last) & jnp.isfinite(last)
-    found = collapsing | (growth <= _AT_REST * norm) | (decrement <= eps * tolerance)
+    found = collapsing | (growth <= _AT_REST) | (decrement <= eps * tolerance)
     on_floor = (decrement <= floor) & (stalled | (decrement > last / 4))
     running_off = small & ~found & jnp.isfinite(last) & ((decrement <= doubt) | on_floor | stalled)
     return jnp.select(
@@ -64,6 +66,23 @@ def judge(evidence: Evidence, tolerance: float, floor: jax.Array, doubt: float) 
         [Reason.NONFINITE, Reason.CONVERGED, Reason.SEPARATED, Reason.FLOAT_FLOOR, Reason.DIVERGED],
         Reason.RUNNING,
     ).astype(jnp.int32)
+
+
+def growth(params: Any, before: Any, grads: Any) -> jax.Array:
+    """Return by which share of themselves the last step made the parameters longer; inf where there was none.
+
+    All of them together, or each by itself, whichever is more. By itself a parameter counts by its share in what the
+    step gains: one that runs to infinity makes all of what is left to gain there, however short it is beside others in
+    their units, and one that rounding moves makes none.
+    """
+    moved = jax.tree.map(jnp.subtract, params, before)
+    gained = jax.tree.map(lambda g, d: jnp.abs(g * d), grads, moved)
+    longer = jax.tree.map(lambda x, old: 1 - jnp.abs(old) / jnp.where(x == 0, jnp.inf, jnp.abs(x)), params, before)
+    whole = jax.tree.reduce(jnp.add, jax.tree.map(jnp.sum, gained))
+    apart = inner(gained, longer) / jnp.where(whole > 0, whole, 1)
+    length = norm_of(params)
+    together = (length - norm_of(before)) / jnp.where(length > 0, length, 1)
+    return jnp.where(whole > 0, jnp.maximum(together, apart), jnp.inf)
 
 
 def conclusive(last_decrement: jax.Array, tolerance: float) -> jax.Array:
@@ -76,22 +95,28 @@ def rounding_floor(
     params: Any,
     value: jax.Array,
     grads: Any,
+    step: Any,
     decrement: jax.Array,
     enough: jax.Array | float = -jnp.inf,
 ) -> jax.Array:
     """Measure how far rounding moves the objective: its change under nudges of a few units in the last place.
 
-    The part of the change that the gradient explains is taken off.
+    A parameter near 0 is nudged by as many units of a step that gains as much as the objective is: the Newton `step`,
+    lengthened. The part of the change that the gradient explains is taken off.
 
     Returns:
         The floor, at least one unit in the last place; 0 where nobody needs to know: the decrement is far above any
         rounding, or not above `enough`.
     """
     eps = jnp.finfo(value.dtype).eps
+    whole = jnp.sqrt(jnp.abs(value) / jnp.where(decrement > 0, decrement, jnp.inf))
 
     def nudged(salt: jax.Array) -> jax.Array:
-        signs = random_signs(params, salt)
-        nudge = jax.tree.map(lambda x, s: 2 * jnp.finfo(x.dtype).eps * jnp.maximum(jnp.abs(x), 1) * s, params, signs)
+        def nudge_of(x: jax.Array, d: jax.Array, sign: jax.Array) -> jax.Array:
+            size = jnp.maximum(jnp.abs(x), whole.astype(x.dtype) * jnp.abs(d))
+            return 2 * jnp.finfo(x.dtype).eps * jnp.where(jnp.isfinite(size), size, jnp.abs(x)) * sign
+
+        nudge = jax.tree.map(nudge_of, params, step, random_signs(params, salt))
         moved = value_fn(jax.tree.map(jnp.add, params, nudge)) - value
         return jnp.abs(moved - inner(grads, nudge).astype(value.dtype))
 
@@ -112,24 +137,35 @@ def certify(value_fn: Callable, params: Any, tolerance: float) -> tuple[jax.Arra
         The reason to stop there, RUNNING if there is none, and the decrement.
     """
 
-    def newton_step(at: Any) -> tuple[jax.Array, Any, jax.Array, Any]:
-        (value, grads), linear = jax.linearize(jax.value_and_grad(value_fn), at)
-        step = cg_step(lambda v: linear(v)[1], grads, jnp.full_like(value, 0.02), 1).step
-        return -inner(grads, step).astype(value.dtype) / 2, step, value, grads
-
     def look(at: Any, _: None) -> tuple[Any, tuple]:
-        decrement, step, value, grads = newton_step(at)
-        return jax.tree.map(jnp.add, at, step), (decrement, rounding_floor(value_fn, at, value, grads, decrement))
+        (value, grads), linear = jax.linearize(jax.value_and_grad(value_fn), at)
+        step, gain = _newton_step(lambda v: linear(v)[1], value, grads, tolerance)
+        decrement = gain.astype(value.dtype) / 2
+        floor = rounding_floor(value_fn, at, value, grads, step, decrement)
+        behind = jax.tree.map(jnp.add, at, step)
+        return behind, (decrement, floor, growth(behind, at, grads).astype(value.dtype))
 
-    behind, ((decrement, decrement_behind), (floor, _)) = jax.lax.scan(look, params, length=2)
-    norm = norm_of(behind).astype(decrement.dtype)
-    growth = norm - norm_of(params).astype(decrement.dtype)
-    evidence = Evidence(jnp.maximum(decrement_behind, 0), decrement, norm, growth, jnp.zeros_like(decrement, bool))
+    _, ((decrement, decrement_behind), (floor, _), (grown, _)) = jax.lax.scan(look, params, length=2)
+    evidence = Evidence(jnp.maximum(decrement_behind, 0), decrement, grown, jnp.zeros_like(decrement, bool))
     near = (decrement <= tolerance) | (decrement <= floor)
     reason = judge(evidence, tolerance, floor, doubt=tolerance)  # there is one look only
     reason = jnp.where(near & (decrement >= 0), reason, int(Reason.RUNNING))
     only_by_floor = (reason == Reason.CONVERGED) & (decrement > tolerance)
     return jnp.where(only_by_floor, int(Reason.FLOAT_FLOOR), reason).astype(jnp.int32), decrement
+
+
+def _newton_step(
+    product: Callable[[Any], Any], value: jax.Array, grads: Any, tolerance: float
+) -> tuple[Any, jax.Array]:
+    """Return the Newton step, exact where that is cheap, and the squared decrement."""
+    flat, unravel = ravel_pytree(grads)
+    if flat.size <= _EXACT_UP_TO:
+        hessian = exact_hessian(lambda x: ravel_pytree(product(unravel(x)))[0], flat)
+        step, gain = newton_step(hessian, flat, rounding_of(value), tolerance)
+        return unravel(step), gain
+    tightness = jnp.full_like(value, 0.02)
+    solved = cg_step(product, grads, 1, Wanted(tightness, 0.0, tolerance, jnp.inf, rounding_of(value), _EXACT_UP_TO))
+    return solved.step, solved.unseen - inner(grads, solved.step)
 
 
 def overrule(

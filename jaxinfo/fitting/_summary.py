@@ -60,10 +60,10 @@ def _coefficients(result: "FitResult", kind: str, level: float) -> list[str]:
     errors = result.errors(kind)
     low, high = result.confidence_intervals(level, kind)
     columns = [_flat(tree) for tree in (result.params, errors, low, high)]
-    tail = f"{(1 - level) / 2:.3g}"
+    tail = f"{(1 - level) / 2:.6g}"
     widest = min(max(map(len, names)), 24)
     header = f"{'':{widest}} {'coef':>10} {'std err':>10} {'z':>8} {'P>|z|':>7} {'[' + tail:>9} "
-    lines = [header + f"{f'{(1 + level) / 2:.3g}]':>9}", "-" * _WIDTH]
+    lines = [header + f"{f'{(1 + level) / 2:.6g}]':>9}", "-" * _WIDTH]
     for name, x, e, a, b in list(zip(names, *columns, strict=True))[:_LINES]:
         z = x / e if e > 0 else math.nan
         p = 2 * NormalDist().cdf(-abs(z))

@@ -4,6 +4,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+_AWAY = 0.1
 
 
 def inner(x: Any, y: Any) -> jax.Array:
@@ -25,6 +29,12 @@ def add(x: Any, factor: jax.Array, y: Any) -> Any:
 def choose(condition: jax.Array, x: Any, y: Any) -> Any:
     """Return `x` where `condition` holds, else `y`."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), x, y)
+
+
+def away(x: Any) -> Any:
+    """Return parameters near `x`, at which nothing happens to vanish that does at a starting point."""
+    flat, unravel = ravel_pytree(x)
+    return unravel(flat + _AWAY * np.random.default_rng(0).standard_normal(flat.shape).astype(flat.dtype))
 
 
 def random_signs(like: Any, salt: jax.Array | int) -> Any:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from jaxinfo import _checks
 from jaxinfo.fitting._information import (
     EXACT_UP_TO,
     Inverse,
@@ -110,8 +111,10 @@ class Uncertainty:
         Raises:
             ValueError: `level` is not between 0 and 1.
         """
+        wanted = "a number between 0 and 1"
+        _checks.check_number(level, "level", low=0, high=1, wanted=wanted)
         if not 0 < level < 1:
-            raise ValueError(f"`level` must be a number between 0 and 1, got {level!r}.")
+            raise ValueError(f"`level` must be {wanted}, got {level!r}.")
         reach = NormalDist().inv_cdf((1 + level) / 2)
         errors = self.errors(kind)
         low = jax.tree.map(lambda x, e: x - reach * e, self._params, errors)
@@ -130,6 +133,12 @@ class Uncertainty:
             if shapes != wanted or jax.tree.structure(of) != jax.tree.structure(self._params):
                 raise ValueError(f"`of` must be a function, or have the leaves' shapes {wanted}, got {shapes}.")
 
+        else:
+            with self._precision():
+                value = jax.eval_shape(of, self._params)
+            if not isinstance(value, jax.ShapeDtypeStruct) or value.shape != ():
+                got = getattr(value, "shape", type(value).__name__)
+                raise ValueError(f"`of` must return one number, got {got}.")
         if self.size <= EXACT_UP_TO:
             return self._small_contrast(of, kind)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxinfo.fitting import Checkpoint, FitResult, Progress, Reason, fit
@@ -99,6 +100,33 @@ def test_steps_that_ran_out_are_gone_on_with(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({"method": "newton"}, 2),
+        ({"method": "newton_cg"}, 2),
+        ({"method": "lbfgs"}, 5),
+        ({"method": "auto", "optimizer": optax.adam(0.05)}, 37),
+        ({"method": "auto", "batch_size": 16}, 7),
+    ],
+)
+def test_more_steps_come_to_the_bits_of_one_run(tmp_path: Path, options: dict, steps: int) -> None:
+    assert short_fit(tmp_path, max_steps=steps, **options).reason == Reason.MAX_STEPS
+    longer = short_fit(tmp_path, resume=True, max_steps=200, **options)
+    assert same_bits(longer, short_fit(None, max_steps=200, **options))
+    again = short_fit(tmp_path, resume=True, max_steps=200, **options)
+    assert same_bits(longer, again)
+
+
+@pytest.mark.slow
+def test_a_smaller_tolerance_goes_on(tmp_path: Path) -> None:
+    loose = short_fit(tmp_path, tolerance=0.5)
+    tight = short_fit(tmp_path, resume=True, tolerance=1e-9)
+    assert loose.reason == tight.reason == Reason.CONVERGED
+    assert tight.decrement <= 1e-9 < loose.decrement
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_errors")
 def test_another_fit_is_refused(tmp_path: Path) -> None:
     short_fit(tmp_path)
@@ -106,6 +134,15 @@ def test_another_fit_is_refused(tmp_path: Path) -> None:
         short_fit(tmp_path)
     with pytest.raises(ValueError, match="`checkpoint` must hold an earlier run of this fit"):
         short_fit(tmp_path, resume=True, method="newton_cg")
+    with pytest.raises(ValueError, match="got one of other data, weights or penalty: its best point had the objective"):
+        short_fit(tmp_path, resume=True, penalty=regression(*overlapping(), 0.2).penalty)
+    with pytest.raises(ValueError, match=r"`max_steps` must be at least [2-9] here, the steps that the checkpoint has"):
+        short_fit(tmp_path, resume=True, max_steps=0)
+    with pytest.raises(TypeError, match=r"`checkpoint` must be a directory as a str or Path, or a Checkpoint, got int"):
+        fit(lambda p, x: p - x, 0.0, jnp.ones(3), checkpoint=5)  # pyright: ignore[reportArgumentType]
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"`checkpoint` must be a directory to write in, got '.*file/in': Not a dir"):
+        short_fit(tmp_path / "file" / "in")
     with pytest.raises(ValueError, match="`resume` must be False where there is no `checkpoint`"):
         short_fit(None, resume=True)
     with pytest.raises(ValueError, match="`checkpoint` must be None where `restarts` is above 1"):

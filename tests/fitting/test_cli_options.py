@@ -81,7 +81,7 @@ def test_method_errors_and_validation(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.slow
-def test_checkpoint_and_resume(tmp_path: Path) -> None:
+def test_checkpoint_and_resume(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     pytest.importorskip(
         "orbax.checkpoint", reason="orbax-checkpoint is not installed: pip install 'jaxinfo[checkpoint]'"
     )
@@ -91,6 +91,32 @@ def test_checkpoint_and_resume(tmp_path: Path) -> None:
     first, second = (json.loads(file.read_text()) for file in files)
     assert first["objective"] == second["objective"]
     assert run("iris", "--checkpoint", tmp_path / "saved") == 2
+    capsys.readouterr()
+    for other, message in (
+        (("--l2", 100), "--checkpoint must hold an earlier run of this fit, got one of other data, weights or penalty"),
+        (("--method", "lbfgs"), "--checkpoint must hold an earlier run of this fit, got one of another method"),
+    ):
+        assert run("iris", "--checkpoint", tmp_path / "saved", "--resume", *other) == 2
+        assert message in capsys.readouterr().err
+    assert run("iris", "--checkpoint", files[0] / "in") == 2
+    assert "--checkpoint must be a directory to write in" in capsys.readouterr().err
+
+
+def test_counts_may_all_be_the_same_and_classes_not(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    file = tmp_path / "counts.csv"
+    file.write_text("x,y\n1,3\n2,3\n4,3\n")
+    assert run(file, "--target", "y") == 2
+    assert "'counts.csv' holds one class only, '3': nothing to fit." in capsys.readouterr().err
+    assert run(file, "--target", "y", "--family", "poisson") == 0
+
+
+def test_an_interrupt_is_told(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jaxinfo.cli._fit.run_fit", interrupted)
+    assert run("iris") == 130
+    assert "Interrupted." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

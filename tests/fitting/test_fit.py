@@ -155,12 +155,36 @@ def test_two_runs_are_the_same() -> None:
         ({"tolerance": -1.0}, "`tolerance` must be a number of nats, at least 0, got -1.0."),
         ({"weights": np.ones(7)}, r"`weights` must have shape \(60,\)"),
         ({"params": {}}, "`params` must hold at least one parameter, got none."),
+        ({"max_steps": 10**8}, "`max_steps` must be at most 10,000,000, of which each is kept, got 100,000,000."),
+        ({"penalty": lambda p: p["b"]}, r"`penalty` must return one number of nats, got shape \(3,\)."),
     ],
 )
 def test_wrong_options_are_named(options: dict, message: str) -> None:
     problem = regression(*overlapping(), 0.0)
     with pytest.raises(ValueError, match=message):
         fit(problem.loss, options.pop("params", problem.params), problem.data, **options)
+
+
+@pytest.mark.usefixtures("own_errors")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"key": 0}, r"`key` must be one random key, such as jax.random.key\(0\), got int."),
+        ({"key": np.zeros(2)}, r"`key` must be one random key, .*, got dtype float64, shape \(2,\)."),
+        ({"optimizer": optax.adam}, r"`optimizer` must be one of optax's, such as optax.adam\(1e-2\), got adam."),
+        ({"penalty": 3.0}, "`penalty` must be a function params -> a number of nats, got 3.0."),
+        ({"penalty": lambda p: None}, "`penalty` must return a number of nats, got NoneType."),
+        ({"loss": None}, r"`loss` must be a function \(params, data\) -> NLL of every example, got None."),
+        ({"loss": lambda p, d: d[1]}, "`loss` must return a floating dtype, the NLL of every example, got int32."),
+        ({"params": "abc"}, "`params` must be a pytree of float32 or float64 arrays, got 'abc' among them."),
+        ({"weights": "none"}, "`weights` must be an array, got str."),
+        ({"progress": "yes"}, "`progress` must be a callable, True, False or None, got 'yes'."),
+    ],
+)
+def test_wrong_kinds_are_named(options: dict, message: str) -> None:
+    problem = regression(*overlapping(), 0.0)
+    with pytest.raises(TypeError, match=message):
+        fit(options.pop("loss", problem.loss), options.pop("params", problem.params), problem.data, **options)
 
 
 @pytest.mark.usefixtures("own_errors")

@@ -4,17 +4,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxinfo.fitting._newton_cg import Solution, conjugate_gradients
+from jaxinfo.fitting._newton_cg import Solution, Wanted, conjugate_gradients
 
 CURVATURES = np.geomspace(1e-4, 1.0, 40)
 
 
 def solve(gradient: np.ndarray, tolerance: float, least: float) -> Solution:
     """Solve with the Hessian diag(CURVATURES), as tightly as a step asks near the end."""
-    ones, tight = jnp.ones(40), jnp.asarray(1e-3)
-    return conjugate_gradients(
-        lambda v: jnp.asarray(CURVATURES) * v, jnp.asarray(gradient), ones, tight, tolerance=tolerance, least=least
-    )
+    wanted = Wanted(jnp.asarray(1e-3), tolerance, least=least)
+    return conjugate_gradients(lambda v: jnp.asarray(CURVATURES) * v, jnp.asarray(gradient), jnp.ones(40), wanted)
 
 
 def decrement(gradient: np.ndarray) -> float:
@@ -39,6 +37,6 @@ def test_an_unmet_curvature_is_no_reason_to_stop() -> None:
 
 
 def test_without_positive_curvature_there_is_nothing_to_bound() -> None:
-    solved = conjugate_gradients(jnp.negative, jnp.ones(3), jnp.ones(3), jnp.asarray(1e-3), tolerance=1.0, least=0.5)
+    solved = conjugate_gradients(jnp.negative, jnp.ones(3), jnp.ones(3), Wanted(jnp.asarray(1e-3), 1.0, least=0.5))
     assert float(solved.least) == 0.5
     np.testing.assert_array_equal(solved.step, -jnp.ones(3))

@@ -10,7 +10,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import jaxinfo
-from jaxinfo.fitting import FitResult, Reason, fit
+from jaxinfo.fitting import FitResult, Progress, Reason, fit
 from tests.fitting.problems import overlapping, regression
 
 EPS = np.finfo(np.float64).eps
@@ -169,6 +169,10 @@ def test_wrong_questions_are_named(logit: tuple) -> None:
         logit[0].confidence_intervals(95)
     with pytest.raises(ValueError, match="`of` must be a function, or have the leaves' shapes"):
         logit[0].contrast(jnp.zeros(2))
+    with pytest.raises(ValueError, match=r"`of` must return one number, got \(3,\)."):
+        logit[0].contrast(lambda p: 2 * p)
+    with pytest.raises(TypeError, match="`level` must be a number between 0 and 1, got '95'"):
+        logit[0].confidence_intervals("95")  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("width", [2, 4])
@@ -176,3 +180,12 @@ def test_restarts_side_by_side_run_every_start(width: int, monkeypatch: pytest.M
     monkeypatch.setattr("jaxinfo.fitting._host.lane_count", lambda runner: width)
     result = fit(lambda p, x: (p - x) ** 2 / 2, 0.0, jnp.arange(3.0), restarts=9)
     assert sorted(ending.number for ending in result.restarts) == list(range(9))
+
+
+@pytest.mark.parametrize("width", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_every_step_of_every_restart_is_told(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jaxinfo.fitting._host.lane_count", lambda runner: width)
+    seen: list[Progress] = []
+    result = fit(lambda p, x: jnp.exp(p) - p * x, 0.0, jnp.arange(3.0), restarts=3, progress=seen.append)
+    assert len(seen) == sum(entry.steps + 1 for entry in result.restarts)
+    assert [step.step for step in seen].count(0) == 3

@@ -83,7 +83,7 @@ def test_a_doubtful_point_is_left_to_further_steps(
     decrement: float, floor: float, stalled: bool, reason: Reason
 ) -> None:
     """One that is within the tolerance of 1e-2, whose decrement falls threefold and whose parameters grow."""
-    numbers = map(jnp.asarray, (decrement, 3 * decrement, 10.0, 1.0))
+    numbers = map(jnp.asarray, (decrement, 3 * decrement, 0.1))
     evidence = Evidence(*numbers, stalled=jnp.asarray(stalled))
     assert int(judge(evidence, 1e-2, jnp.asarray(floor), doubt=1e-12)) == reason
 
