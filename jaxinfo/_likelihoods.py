@@ -220,5 +220,5 @@ def _as_counts(x: ArrayLike, dtype: jnp.dtype) -> jax.Array:
     """
     if isinstance(x, int | np.ndarray | np.generic) and np.issubdtype(np.asarray(x).dtype, np.integer):
         return jnp.asarray(np.asarray(x), dtype)
-    counts = _checks.as_numbers(x, "x")
+    counts = _checks.as_counts(x, "x")
     return counts.astype(dtype) if jnp.issubdtype(counts.dtype, jnp.integer) else _checks.as_float_array(counts, "x")

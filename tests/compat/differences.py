@@ -17,7 +17,7 @@ class Difference(NamedTuple):
         args: the arguments: floats become float32 arrays, nested ones too.
         kwargs: the keyword arguments, likewise.
         torch: torch's answer, or REFUSED.
-        ours: jaxinfo's.
+        ours: jaxinfo's, or REFUSED.
         issues: torch's issue numbers, where known.
         gradient: the argument whose gradient of the sum is meant; None for the value.
     """
@@ -136,9 +136,45 @@ DIFFERENCES = (
     Difference("a rate of 0", "poisson_nll_loss", (f32(-INF, -INF), f32(0, 2)), NONE, [NAN, INF], [0.0, INF]),
     Difference("a rate of 0", "poisson_nll_loss", (f32(0), f32(0)), {"log_input": False, "eps": 0.0}, NAN, 0.0),
     Difference("a count of 0 with `full`", "poisson_nll_loss", (f32(1), f32(0)), {"full": True}, [NAN], [-1.0], (), 1),
+    Difference("an infinite rate", "poisson_nll_loss", (f32(INF, INF), f32(0, 2)), NONE, [NAN, NAN], [INF, INF]),
+    Difference(
+        "a variance of 0 with `eps` 0",
+        "gaussian_nll_loss",
+        (f32(1, 1), f32(1, 2), f32(0, 0)),
+        {"eps": 0.0, "reduction": "none"},
+        [NAN, NAN],
+        [-INF, INF],
+    ),
+    Difference(
+        "weight 0 at an infinite logit",
+        "binary_cross_entropy_with_logits",
+        (f32(INF, -INF), f32(0, 1), f32(0, 0)),
+        NONE,
+        [NAN, NAN],
+        [0.0, 0.0],
+    ),
+    Difference(
+        "weight 0 at an infinite logit",
+        "binary_cross_entropy_with_logits",
+        (f32(-INF), f32(1)),
+        {"pos_weight": f32(0), "reduction": "none"},
+        [NAN],
+        [0.0],
+    ),
+    Difference(
+        "a certain outcome",
+        "binary_cross_entropy",
+        (f32(0, 1), f32(0, 1)),
+        {"reduction": "sum"},
+        [INF, -INF],
+        [100.0, -100.0],
+        (),
+        1,
+    ),
     Difference("an index outside [0, C)", "cross_entropy", (f32([0, 1]), i64(7)), {}, REFUSED, NAN, (66076,)),
     Difference("an index outside [0, C)", "nll_loss", (f32([0, 1]), i64(-1)), {}, REFUSED, NAN, (66076,)),
     Difference("a probability outside [0, 1]", "binary_cross_entropy", (f32(1.5), f32(1)), {}, REFUSED, NAN),
+    Difference("a target outside [0, 1]", "binary_cross_entropy", (f32(0.5), f32(2)), {}, REFUSED, float(np.log(2))),
     Difference("an array with a negative variance", "gaussian_nll_loss", (f32(0), f32(0), f32(-1)), {}, REFUSED, NAN),
     Difference(
         "indices of any integer dtype",
@@ -149,7 +185,47 @@ DIFFERENCES = (
         float(np.log(2)),
         (45540, 59765),
     ),
-    Difference("integer outcomes", "binary_cross_entropy", (f32(0.5), i64(1)), {}, REFUSED, float(np.log(2))),
+    Difference(
+        "uint8 indices on several axes",
+        "cross_entropy",
+        (np.zeros((1, 2, 1), np.float32), np.zeros((1, 1), np.uint8)),
+        {},
+        REFUSED,
+        float(np.log(2)),
+    ),
+    Difference("integer or bool outcomes", "binary_cross_entropy", (f32(0.5), i64(1)), {}, REFUSED, float(np.log(2))),
+    Difference(
+        "integer or bool outcomes",
+        "binary_cross_entropy_with_logits",
+        (f32(0.0), np.array([True])),
+        {},
+        REFUSED,
+        float(np.log(2)),
+    ),
+    Difference(
+        "bool counts with `full`", "poisson_nll_loss", (f32(0.0), np.array([True])), {"full": True}, REFUSED, 1.0
+    ),
+    Difference(
+        "a variance that is a scalar array",
+        "gaussian_nll_loss",
+        (f32([0, 2]), f32([0, 0]), np.array(1, np.float32)),
+        NONE,
+        REFUSED,
+        [[0.0, 2.0]],
+    ),
+    Difference(
+        "input and head of different dtypes",
+        "linear_cross_entropy",
+        (f32([0, 0]), np.zeros((2, 2), np.float64), i64(0)),
+        {},
+        REFUSED,
+        float(np.log(2)),
+    ),
+    Difference("no axes to sum over", "logsumexp", (f32(1, 2), ()), {}, REFUSED, [1.0, 2.0]),
+    Difference(
+        "a target of shape (1,) for one example", "cross_entropy", (f32(0, 0), i64(0)), {}, float(np.log(2)), REFUSED
+    ),
+    Difference("a target of shape (1,) for one example", "nll_loss", (f32(-1, -2), i64(1)), {}, 2.0, REFUSED),
     Difference(
         "input and target of different dtypes",
         "binary_cross_entropy",
