@@ -90,7 +90,7 @@ def flag(value: Any, name: str) -> bool:
         TypeError: it is no bool, or one that is traced.
     """
     if not isinstance(value, int | np.bool_):
-        raise TypeError(f"`{name}` must be a bool, and static under jax.jit, got {_said(value)}.")
+        raise TypeError(f"`{name}` must be a bool, and static under jax.jit, got {said(value)}.")
     return bool(value)
 
 
@@ -101,7 +101,8 @@ def offset(eps: ArrayLike, dtype: jnp.dtype) -> ArrayLike:
         TypeError: it is neither a number nor a floating array.
         ValueError: it is nan, or an array that is no scalar.
     """
-    return _checks.as_option(eps, "eps", dtype, low=-math.inf, wanted="a number")
+    number = float(eps) if isinstance(eps, int) and not isinstance(eps, bool) else eps
+    return _checks.as_option(number, "eps", dtype, low=-math.inf, wanted="a number")
 
 
 def counted_rows(labels: jax.Array, ignore_index: Any) -> tuple[jax.Array, jax.Array]:
@@ -171,13 +172,14 @@ def _as_index(ignore_index: Any) -> int | jax.Array:
     if isinstance(ignore_index, jax.Array) and is_integer_scalar(ignore_index):
         return ignore_index
     if isinstance(ignore_index, bool) or not (isinstance(ignore_index, int) or is_integer_scalar(ignore_index)):
-        raise TypeError(f"`ignore_index` must be an int or an integer scalar array, got {_said(ignore_index)}.")
+        raise TypeError(f"`ignore_index` must be an int or an integer scalar array, got {said(ignore_index)}.")
     return int(ignore_index)
 
 
-def _said(x: Any) -> str:
+def said(x: Any) -> str:
     """Return how an error says what came: of an array, dtype and shape."""
-    return f"an array of dtype {x.dtype} and shape {jnp.shape(x)}" if hasattr(x, "dtype") else repr(x)
+    is_array = isinstance(x, jax.Array | np.ndarray)
+    return f"an array of dtype {x.dtype} and shape {x.shape}" if is_array else repr(x)
 
 
 def _on_host(x: Any) -> bool:

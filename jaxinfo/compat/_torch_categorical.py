@@ -164,7 +164,7 @@ def kl_div(
         Array(0.143841, dtype=float32)
     """
     reduction = reduction_from(reduction, size_average, reduce, also=("batchmean",))
-    dtype, log_target = result_dtype(input, target), flag(log_target, "log_target")
+    log_target = flag(log_target, "log_target")
     log_q, t = numbers(input=floating(input, "input"), target=floating(target, "target"))
     batch = log_q.shape[0] if log_q.ndim else 1
     shape = broadcast_shape(input=log_q, target=t)
@@ -173,6 +173,7 @@ def kl_div(
     # 0 log 0 = 0, and a t of 0 is a constant: what has no mass has no say and gets no gradient
     absent = t == 0
     terms = times(jnp.where(absent, 0, t), jnp.where(absent, 0, log_t) - log_q)
+    dtype = result_dtype(input, target)
     if reduction != "batchmean":
         return reduced(terms, reduction, dtype)
     return (reduced(terms, "sum", terms.dtype) / (batch or jnp.nan)).astype(dtype)

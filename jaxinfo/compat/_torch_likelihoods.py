@@ -123,7 +123,7 @@ def poisson_nll_loss(
 
 
 def _stirling(t: jax.Array) -> jax.Array:
-    counted = t > 1
+    counted = ~(t <= 1)  # a nan too
     t = jnp.where(counted, t, 1)
     return jnp.where(counted, t * jnp.log(t) - t + 0.5 * jnp.log(2 * math.pi * t), 0)
 

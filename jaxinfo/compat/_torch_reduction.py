@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 from jaxinfo import _checks
 from jaxinfo._exact import over
 from jaxinfo._reduce import mean, total
-from jaxinfo.compat._torch_arguments import flag, numbers
+from jaxinfo.compat._torch_arguments import flag, numbers, said
 
 
 def reduction_from(
@@ -28,7 +28,7 @@ def reduction_from(
         return "mean" if size_average is None or flag(size_average, "size_average") else "sum"
     known = ("none", "mean", "sum", *also)
     if not isinstance(reduction, str) or reduction not in known:
-        raise ValueError(f"`reduction` must be one of {', '.join(map(repr, known))}, got {reduction!r}.")
+        raise ValueError(f"`reduction` must be one of {', '.join(map(repr, known))}, got {said(reduction)}.")
     return reduction
 
 

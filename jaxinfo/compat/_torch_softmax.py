@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Real
 
 from jaxinfo import _checks
 from jaxinfo import _numerics as numerics
-from jaxinfo.compat._torch_arguments import converted, flag, floating, is_whole, numbers
+from jaxinfo.compat._torch_arguments import converted, flag, floating, is_whole, numbers, said
 
 
 def softmax(
@@ -133,10 +133,10 @@ def _floating_dtype(dtype: Any) -> jnp.dtype:
     """
     try:
         found = jnp.dtype(dtype)
-    except TypeError:
+    except (TypeError, ValueError):
         found = None
     if found is None or not jnp.issubdtype(found, jnp.floating):
-        raise TypeError(f"`dtype` must be a floating dtype, got {dtype!r}.")
+        raise TypeError(f"`dtype` must be a floating dtype, got {said(dtype)}.")
     return found
 
 
@@ -149,7 +149,7 @@ def _axes(dims: tuple, ndim: int, wanted: str) -> tuple[int, ...]:
     """
     got = dims[0] if len(dims) == 1 else dims
     if not all(isinstance(d, int | np.integer) and not isinstance(d, bool) for d in dims):
-        raise TypeError(f"`dim` must be {wanted}, got {got!r}.")
+        raise TypeError(f"`dim` must be {wanted}, got {said(got)}.")
     if not all(-ndim <= d < ndim for d in dims) or len({d % ndim for d in dims}) != len(dims):
         raise ValueError(f"`dim` must name axes of `input`, which has {ndim}, each once, got {got}.")
     return tuple(int(d) % ndim - ndim for d in dims)

@@ -34,6 +34,10 @@ ERRORS = [
     (F.cross_entropy, (X, Y), {"reduction": np.ones(2)}, ValueError, "`reduction`"),
     (F.cross_entropy, (X, Y), {"size_average": "a"}, TypeError, "`size_average`"),
     (F.cross_entropy, (X, Y), {"reduce": X}, TypeError, "`reduce`"),
+    (F.kl_div, ("a", X), {}, TypeError, "`input` must be an array"),
+    (F.kl_div, (X, None), {}, TypeError, "`target` must be an array"),
+    (F.gaussian_nll_loss, (X, X, 1.0), {"eps": True}, TypeError, "`eps`"),
+    (F.softmax, (X, X), {}, TypeError, "`dim`"),
     (F.kl_div, (X, X), {"log_target": X}, TypeError, "`log_target`"),
     (F.binary_cross_entropy, (P, P, LIST), {}, TypeError, "`weight` must be an array"),
     (F.binary_cross_entropy_with_logits, (P, P), {"pos_weight": LIST}, TypeError, "`pos_weight` must be an array"),
@@ -126,6 +130,7 @@ def test_eps_may_be_traced() -> None:
     x = jnp.zeros(2, jnp.float32)
     np.testing.assert_allclose(jax.jit(F.gaussian_nll_loss)(x, x, x, eps=0.5), 0.5 * np.log(0.5), rtol=1e-6)
     poisson = jax.jit(F.poisson_nll_loss, static_argnames="log_input")
+    assert F.gaussian_nll_loss(x, x, x, eps=2**70) > 0
     np.testing.assert_allclose(poisson(x, x + 1, log_input=False, eps=0.5), np.log(2), rtol=1e-6)
 
 
@@ -224,3 +229,8 @@ def test_dtypes_with_scalars_against_torch(function: Callable, args: tuple, kwar
 
 def test_a_scalar_logsumexp_over_no_axes_is_a_scalar() -> None:
     assert F.logsumexp(jnp.array(1.0), ()).shape == ()
+
+
+def test_a_nan_count_has_a_nan_gradient() -> None:
+    slope = jax.grad(lambda t: F.poisson_nll_loss(jnp.array(1.0), t, full=True))(jnp.array(jnp.nan))
+    assert jnp.isnan(slope)
