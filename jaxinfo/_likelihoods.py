@@ -135,8 +135,9 @@ def _gaussian(r: jax.Array, variance: jax.Array) -> jax.Array:
     spread = variance != 0
     safe, shift = jnp.where(spread, variance, 1), jnp.where(spread, r, 0)
     loss = 0.5 * (log(safe) + shift * over(shift, safe)) + _HALF_LOG_TWO_PI
-    unknown = jnp.where(jnp.isnan(r), r, 0) * jnp.nan  # of a derivative that is nan too
-    return jnp.where(spread, loss, jnp.where(r == 0, -jnp.inf, jnp.where(jnp.isnan(r), unknown, jnp.inf)))
+    unknown = jnp.isnan(r)
+    none = r / jnp.where(unknown, r, 1)  # its derivative is nan too
+    return jnp.where(spread, loss, jnp.where(r == 0, -jnp.inf, jnp.where(unknown, none, jnp.inf)))
 
 
 @jax.custom_jvp
