@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Real
 from jaxinfo import _checks
 from jaxinfo._likelihoods import gaussian_nll
 from jaxinfo._logratio import graft
-from jaxinfo.compat._torch_arguments import converted, flag, floating, is_integer_scalar, numbers, offset
+from jaxinfo.compat._torch_arguments import converted, flag, floating, is_integer_scalar, is_whole, numbers, offset
 from jaxinfo.compat._torch_reduction import broadcast_shape, reduced, reduction_from, result_dtype, times
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -63,7 +63,7 @@ def gaussian_nll_loss(
     variance = jnp.broadcast_to(jnp.where(variance < 0, jnp.nan, bounded), shape)
     losses = gaussian_nll(jnp.broadcast_to(x, shape), jnp.broadcast_to(mean, shape), variance)
     losses = losses if full else losses - _HALF_LOG_TWO_PI
-    return reduced(losses, reduction, result_dtype(input, target, _as_torch_lays(var, mean)))
+    return reduced(losses, reduction, result_dtype(input, target, _as_torch_lays(var, input)))
 
 
 def poisson_nll_loss(
@@ -119,7 +119,7 @@ def poisson_nll_loss(
         jnp.where((log_rate == jnp.inf) & (t < jnp.inf), jnp.inf, losses), losses
     )  # the rate outgrows its log
     losses = losses + _stirling(t) if full else losses
-    return reduced(losses, reduction, result_dtype(input, target))
+    return reduced(losses, reduction, result_dtype(_of_functions(input), target))
 
 
 def _stirling(t: jax.Array) -> jax.Array:
@@ -157,8 +157,13 @@ def _is_number(var: ArrayLike) -> bool:
     return isinstance(var, float | int | np.number)
 
 
-def _as_torch_lays(var: ArrayLike, mean: jax.Array) -> ArrayLike | None:
-    """Return what `var` has to say about the dtype: a number nothing, a scalar beside one axis as much as an array."""
-    if _is_number(var):
-        return None
-    return jnp.expand_dims(var, -1) if jnp.ndim(var) == mean.ndim - 1 else var
+def _as_torch_lays(var: ArrayLike, input: ArrayLike) -> ArrayLike:
+    """Return what `var` says about the dtype: a number is like `input`, a scalar beside one axis like an array."""
+    if _is_number(var) or getattr(var, "weak_type", False):
+        return _of_functions(input)
+    return jnp.expand_dims(var, -1) if jnp.ndim(var) == jnp.ndim(input) - 1 else var
+
+
+def _of_functions(x: ArrayLike) -> ArrayLike:
+    """Return an array of the dtype that a function such as exp has at `x`: torch answers integers in float32."""
+    return np.broadcast_to(np.float32(0), jnp.shape(x)) if is_whole(x) else x

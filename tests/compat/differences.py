@@ -203,9 +203,8 @@ DIFFERENCES = (
     Difference(
         "integer or bool outcomes", "binary_cross_entropy_with_logits", (f32(0.0), np.array([True])), {}, REFUSED, LN2
     ),
-    Difference(
-        "bool counts with `full`", "poisson_nll_loss", (f32(0.0), np.array([True])), {"full": True}, REFUSED, 1.0
-    ),
+    Difference("bools as numbers", "poisson_nll_loss", (f32(0.0), np.array([True])), {"full": True}, REFUSED, 1.0),
+    Difference("bools as numbers", "gaussian_nll_loss", (f32(1.0), np.array([True]), 1.0), {}, REFUSED, 0.0),
     Difference(
         "a variance that is a scalar array",
         "gaussian_nll_loss",

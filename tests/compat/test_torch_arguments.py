@@ -197,6 +197,8 @@ DTYPES = [
     (F.poisson_nll_loss, (HALF, wide(F32).astype(jnp.int32)), {}, "bfloat16"),
     (F.gaussian_nll_loss, (F64, wide(F32), 1.0), {}, "float32"),
     (F.gaussian_nll_loss, (wide(F32)[0], wide(F32)[0], F64), {}, "float64"),
+    (F.gaussian_nll_loss, (wide(F32).astype(jnp.int32), wide(HALF), 1.0), {}, "float32"),
+    (F.poisson_nll_loss, (wide(F32).astype(jnp.int32), wide(HALF)), {}, "float32"),
     (F.binary_cross_entropy, (wide(F32), wide(F32), F64), {}, "float32"),
     (F.binary_cross_entropy, (wide(F32), wide(F32), wide(F64)), {}, "float32"),
     (F.binary_cross_entropy_with_logits, (wide(F32), wide(F32), F64), {}, "float32"),
