@@ -11,7 +11,7 @@ import pytest
 from jaxinfo.compat import torch as F
 
 X, Y = jnp.zeros((2, 3)), jnp.array([0, 1])
-P, W = jnp.full((2, 3), 1 / 3), jnp.array([1.0, 2.0, 3.0])
+P, W = jnp.full((2, 3), 1 / 3, float), jnp.array([1.0, 2.0, 3.0])
 H, K = jnp.ones((2, 4)), jnp.ones((3, 4))
 LIST = [1.0, 2.0, 3.0]
 ERRORS = [
