@@ -39,15 +39,15 @@ def as_labels(labels: ArrayLike, name: str = "labels") -> jax.Array:
     return array
 
 
-def as_numbers(x: ArrayLike, name: str) -> jax.Array:
-    """Return `x` as an array of integers or floating values.
+def as_counts(x: ArrayLike, name: str) -> jax.Array:
+    """Return `x` as an array of integers or floating values that count.
 
     Raises:
         TypeError: it has another dtype.
     """
     array = as_array(x, name)
     if not (jnp.issubdtype(array.dtype, jnp.integer) or jnp.issubdtype(array.dtype, jnp.floating)):
-        raise TypeError(f"`{name}` must have an integer or a floating dtype, got {array.dtype}.")
+        raise TypeError(f"`{name}` must be counts, of an integer or a floating dtype, got {array.dtype}.")
     return array
 
 
@@ -95,6 +95,17 @@ def canonical_axes(axis: int | Sequence[int] | None, ndim: int, name: str = "los
     if len(set(axes)) != len(axes):
         raise ValueError(f"`axis` must not name an axis twice, got {axis}.")
     return axes
+
+
+def check_axis_name(axis_name: object) -> None:
+    """Check that `axis_name` names an axis of a mesh, or several; that there is such an axis is JAX's to say.
+
+    Raises:
+        TypeError: it names none.
+    """
+    names = axis_name if isinstance(axis_name, tuple) else (axis_name,)
+    if axis_name is not None and not all(isinstance(name, str) for name in names):
+        raise TypeError(f"`axis_name` must be a str or a tuple of them, got {axis_name!r}.")
 
 
 def batch_shape(shape: Sequence[int], axis: int) -> tuple[int, ...]:

@@ -135,7 +135,9 @@ def _gaussian(r: jax.Array, variance: jax.Array) -> jax.Array:
     spread = variance != 0
     safe, shift = jnp.where(spread, variance, 1), jnp.where(spread, r, 0)
     loss = 0.5 * (log(safe) + shift * over(shift, safe)) + _HALF_LOG_TWO_PI
-    return jnp.where(spread, loss, jnp.where(r == 0, -jnp.inf, jnp.where(jnp.isnan(r), r, jnp.inf)))
+    unknown = jnp.isnan(r)
+    none = r / jnp.where(unknown, r, 1)  # its derivative is nan too
+    return jnp.where(spread, loss, jnp.where(r == 0, -jnp.inf, jnp.where(unknown, none, jnp.inf)))
 
 
 @jax.custom_jvp
@@ -220,5 +222,5 @@ def _as_counts(x: ArrayLike, dtype: jnp.dtype) -> jax.Array:
     """
     if isinstance(x, int | np.ndarray | np.generic) and np.issubdtype(np.asarray(x).dtype, np.integer):
         return jnp.asarray(np.asarray(x), dtype)
-    counts = _checks.as_numbers(x, "x")
+    counts = _checks.as_counts(x, "x")
     return counts.astype(dtype) if jnp.issubdtype(counts.dtype, jnp.integer) else _checks.as_float_array(counts, "x")

@@ -24,6 +24,7 @@ def prepare(
     x = _checks.as_float_array(logits, name)
     given = jnp.asarray(logits).dtype
     narrow = given if given.itemsize == 2 else None
+    _checks.check_axis_name(mesh_axis)
     classes = Classes(_checks.canonical_axis(axis, x.ndim, name), mesh_axis, narrow)
     return pin(logits, name), classes, _checks.as_where(where, x.shape, of=name)
 

@@ -39,7 +39,7 @@ def mean(
         The mean, in the losses' compute dtype (float32 for half precisions).
 
     Raises:
-        TypeError: a dtype does not fit.
+        TypeError: a dtype or `axis_name` does not fit.
         ValueError: a shape or `axis` does not fit.
 
     Gradient:
@@ -81,7 +81,7 @@ def total(
         their weights are the mean over all.
 
     Raises:
-        TypeError: a dtype does not fit.
+        TypeError: a dtype or `axis_name` does not fit.
         ValueError: a shape or `axis` does not fit.
 
     Gradient:
@@ -94,6 +94,8 @@ def total(
     """
     losses = _checks.as_float_array(losses, "losses")
     axes = _checks.canonical_axes(axis, losses.ndim)
+    axis_name = tuple(axis_name) if isinstance(axis_name, list) else axis_name
+    _checks.check_axis_name(axis_name)
     where = _checks.as_where(where, losses.shape, of="losses")
     if weights is None:
         weights = jnp.ones_like(losses)

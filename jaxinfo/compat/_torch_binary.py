@@ -2,11 +2,12 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Bool, Float, Real
 
 from jaxinfo import _checks
 from jaxinfo._numerics import logits_from_probs
 from jaxinfo._sigmoid import sigmoid_cross_entropy
+from jaxinfo.compat._torch_arguments import floating, is_whole, numbers, outcomes_from
 from jaxinfo.compat._torch_reduction import check_broadcasts, reduced, reduction_from, result_dtype, weighted
 
 _LARGEST_LOSS = 100.0  # torch's bound of -log p
@@ -15,8 +16,8 @@ _SMALLEST_SPREAD = 1e-12  # torch's bound of p (1 - p) in the gradient
 
 def binary_cross_entropy(
     input: Float[Array, "..."],
-    target: Integer[Array, "..."] | Float[Array, "..."],
-    weight: Float[Array, "..."] | None = None,
+    target: Real[Array, "..."] | Bool[Array, "..."],
+    weight: Real[Array, "..."] | Bool[Array, "..."] | None = None,
     size_average: bool | None = None,
     reduce: bool | None = None,
     reduction: str = "mean",
@@ -30,14 +31,15 @@ def binary_cross_entropy(
 
     Args:
         input: probabilities p; one outside [0, 1] gives nan.
-        target: t in the shape of `input`: probabilities, or integers 0 and 1.
+        target: t in the shape of `input`: probabilities, or integers or bools 0 and 1.
         weight: multiplies the losses; broadcasts to `input`.
         size_average: legacy; with `reduce` it overrides `reduction`.
         reduce: legacy.
         reduction: "none"; "sum"; or "mean", over all elements whatever their weight.
 
     Returns:
-        A scalar, or with "none" one value per element, in the promoted dtype. The mean of nothing is nan.
+        A scalar, or with "none" one value per element, in the dtype that `input` and `target` promote to. The mean
+        of nothing is nan.
 
     Raises:
         TypeError: a dtype does not fit.
@@ -52,26 +54,26 @@ def binary_cross_entropy(
         Array([  0.6931472, 100.       ,   0.       ], dtype=float32)
     """
     reduction = reduction_from(reduction, size_average, reduce)
-    p, t = _checks.as_float_array(input, "input"), _checks.as_targets(target, "target")
+    p, t = _checks.as_float_array(floating(input, "input"), "input"), outcomes_from(target)
     _checks.check_same_shape(t, p.shape, name="target", of="input")
     losses = weighted(sigmoid_cross_entropy(_bounded_log_odds(p), t), weight)
-    return reduced(losses, reduction, result_dtype(input, target, weight))
+    return reduced(losses, reduction, result_dtype(input, target))
 
 
 def binary_cross_entropy_with_logits(
     input: Float[Array, "..."],
-    target: Integer[Array, "..."] | Float[Array, "..."],
-    weight: Float[Array, "..."] | None = None,
+    target: Real[Array, "..."] | Bool[Array, "..."],
+    weight: Real[Array, "..."] | Bool[Array, "..."] | None = None,
     size_average: bool | None = None,
     reduce: bool | None = None,
     reduction: str = "mean",
-    pos_weight: Float[Array, "..."] | None = None,
+    pos_weight: Real[Array, "..."] | Bool[Array, "..."] | None = None,
 ) -> Float[Array, "..."]:
     """torch.nn.functional.binary_cross_entropy_with_logits by `jaxinfo.sigmoid_cross_entropy`, in nats.
 
     Args:
         input: log-odds of outcome 1; +inf and -inf are certainty.
-        target: in the shape of `input`: probabilities of outcome 1, or integers 0 and 1.
+        target: in the shape of `input`: probabilities of outcome 1, or integers or bools 0 and 1.
         weight: multiplies the losses; broadcasts to `input`.
         size_average: legacy; with `reduce` it overrides `reduction`.
         reduce: legacy.
@@ -79,8 +81,8 @@ def binary_cross_entropy_with_logits(
         pos_weight: multiplies the term of outcome 1; broadcasts to `input`.
 
     Returns:
-        A scalar, or with "none" one value per element, in the promoted dtype: 0 or +inf for certainty that
-        is right or wrong. The mean of nothing is nan.
+        A scalar, or with "none" one value per element, in the dtype of `target` as in torch, that of `input` where
+        `target` holds integers or bools: 0 or +inf for certainty that is right or wrong. The mean of nothing is nan.
 
     Raises:
         TypeError: a dtype does not fit.
@@ -92,12 +94,13 @@ def binary_cross_entropy_with_logits(
         Array([0.6931472, 0.       ], dtype=float32)
     """
     reduction = reduction_from(reduction, size_average, reduce)
-    x, t = _checks.as_float_array(input, "input"), _checks.as_targets(target, "target")
+    x, t = floating(input, "input"), outcomes_from(target)
     _checks.check_same_shape(t, x.shape, name="target", of="input")
     if pos_weight is not None:
+        (pos_weight,) = numbers(pos_weight=pos_weight)
         check_broadcasts(pos_weight, x.shape, "pos_weight")
     losses = weighted(sigmoid_cross_entropy(x, t, pos_weight=pos_weight), weight)
-    return reduced(losses, reduction, result_dtype(input, target, weight, pos_weight))
+    return reduced(losses, reduction, result_dtype(input if is_whole(target) else target))
 
 
 @jax.custom_jvp

@@ -1,23 +1,35 @@
 """torch's losses of classes: cross_entropy, nll_loss and kl_div."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Bool, Float, Integer, Real
 
 from jaxinfo import _checks
 from jaxinfo._classification import nll, softmax_cross_entropy
-from jaxinfo._explicit import like_first
 from jaxinfo._numerics import logits_from_probs
+from jaxinfo.compat._torch_arguments import (
+    check_probabilities,
+    class_weight,
+    counted_rows,
+    flag,
+    floating,
+    labels_from,
+    numbers,
+    of_target,
+    targets_from,
+)
 from jaxinfo.compat._torch_reduction import broadcast_shape, reduced, reduction_from, result_dtype, times
 
 
 def cross_entropy(
     input: Float[Array, "..."],
     target: Integer[Array, "..."] | Float[Array, "..."],
-    weight: Float[Array, "..."] | None = None,
+    weight: Real[Array, "..."] | Bool[Array, "..."] | None = None,
     size_average: bool | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | Integer[Array, ""] = -100,
     reduce: bool | None = None,
     reduction: str = "mean",
     label_smoothing: float | Float[Array, ""] = 0.0,
@@ -53,17 +65,16 @@ def cross_entropy(
     """
     reduction = reduction_from(reduction, size_average, reduce)
     x, axis = _with_classes(input)
-    _check_weight(weight, x.shape[axis])
-    options = {"axis": axis, "class_weights": weight, "label_smoothing": label_smoothing}
-    probs = _checks.as_targets(target, "target")
-    if probs.shape == x.shape:
-        _check_probabilities(probs, ignore_index)
-        losses = softmax_cross_entropy(x, probs, **options)
+    targets = targets_from(target)
+    weights = class_weight(weight, x.shape[axis], x, targets)
+    options = {"axis": axis, "class_weights": weights, "label_smoothing": label_smoothing}
+    if targets.shape == x.shape:
+        check_probabilities(targets, ignore_index)
+        losses = softmax_cross_entropy(x, targets, **options)
         return reduced(losses, reduction, result_dtype(input, target, weight))
-    target, counted = _indices(target, ignore_index, x, axis)
-    _check_same_dtype(weight, input)
-    losses = softmax_cross_entropy(x, target, where=jnp.expand_dims(counted, axis), **options)
-    denominator = None if weight is None else of_target(weight, target)
+    labels, counted = _indices(targets, ignore_index, x, axis)
+    losses = softmax_cross_entropy(x, labels, where=jnp.expand_dims(counted, axis), **options)
+    denominator = None if weights is None else of_target(weights, labels)
     return reduced(losses, reduction, result_dtype(input), where=counted, weights=denominator)
 
 
@@ -72,7 +83,7 @@ def nll_loss(
     target: Integer[Array, "..."],
     weight: Float[Array, "..."] | None = None,
     size_average: bool | None = None,
-    ignore_index: int = -100,
+    ignore_index: int | Integer[Array, ""] = -100,
     reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Float[Array, "..."]:
@@ -103,11 +114,10 @@ def nll_loss(
     """
     reduction = reduction_from(reduction, size_average, reduce)
     x, axis = _with_classes(input)
-    _check_weight(weight, x.shape[axis])
-    target, counted = _indices(target, ignore_index, x, axis)
-    _check_same_dtype(weight, input)
-    losses = nll(x, target, axis=axis, where=jnp.expand_dims(counted, axis))
-    denominator = None if weight is None else of_target(weight, target)
+    labels, counted = _indices(target, ignore_index, x, axis)
+    weights = class_weight(weight, x.shape[axis], x, labels)
+    losses = nll(x, labels, axis=axis, where=jnp.expand_dims(counted, axis))
+    denominator = None if weights is None else of_target(weights, labels)
     losses = losses if denominator is None else times(denominator, losses)
     return reduced(losses, reduction, result_dtype(input), where=counted, weights=denominator)
 
@@ -154,8 +164,8 @@ def kl_div(
         Array(0.143841, dtype=float32)
     """
     reduction = reduction_from(reduction, size_average, reduce, also=("batchmean",))
-    dtype = result_dtype(input, target)
-    log_q, t = _checks.promote(_checks.as_float_array(input, "input"), _checks.as_float_array(target, "target"))
+    log_target = flag(log_target, "log_target")
+    log_q, t = numbers(input=floating(input, "input"), target=floating(target, "target"))
     batch = log_q.shape[0] if log_q.ndim else 1
     shape = broadcast_shape(input=log_q, target=t)
     log_q, t = jnp.broadcast_to(log_q, shape), jnp.broadcast_to(t, shape)
@@ -163,6 +173,7 @@ def kl_div(
     # 0 log 0 = 0, and a t of 0 is a constant: what has no mass has no say and gets no gradient
     absent = t == 0
     terms = times(jnp.where(absent, 0, t), jnp.where(absent, 0, log_t) - log_q)
+    dtype = result_dtype(input, target)
     if reduction != "batchmean":
         return reduced(terms, reduction, dtype)
     return (reduced(terms, "sum", terms.dtype) / (batch or jnp.nan)).astype(dtype)
@@ -174,60 +185,19 @@ def _with_classes(input: ArrayLike) -> tuple[jax.Array, int]:
     Raises:
         ValueError: `input` has no axis.
     """
-    x = _checks.as_float_array(input, "input")
+    x = floating(input, "input")
     if x.ndim == 0:
         raise ValueError("`input` must have a class axis, got shape ().")
     return x, min(1, x.ndim - 1)
 
 
-def _indices(target: ArrayLike, ignore_index: int, x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
-    """Return the class indices, and which rows count."""
-    labels = _checks.as_labels(target, "target")
+def _indices(target: ArrayLike, ignore_index: Any, x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+    """Return the class indices, and which rows count.
+
+    Raises:
+        TypeError: `target` or `ignore_index` holds no integers.
+        ValueError: `target` does not have the shape of `x` without its classes.
+    """
+    labels = labels_from(target)
     _checks.check_labels_shape(labels, x.shape, axis - x.ndim, name="target", of="input")
-    if labels.dtype.itemsize < 4:  # torch has uint8, which cannot hold -100
-        labels = labels.astype(jnp.int32)
-    info = jnp.iinfo(labels.dtype)
-    if not info.min <= ignore_index <= info.max:
-        return labels, jnp.ones(labels.shape, jnp.bool_)
-    return labels, labels != ignore_index
-
-
-def of_target(weight: jax.Array, target: jax.Array) -> jax.Array:
-    """Return the weight of each row's class; any weight where there is no such class: the loss is 0 or nan there."""
-    weight = _checks.as_float_array(weight, "weight")
-    return like_first(lambda target, weight: jnp.take(weight, target, mode="clip"), target, weight)
-
-
-def _check_weight(weight: ArrayLike | None, classes: int) -> None:
-    """Check that there is one weight per class.
-
-    Raises:
-        ValueError: there is not.
-    """
-    if weight is not None and jnp.shape(weight) != (classes,):
-        raise ValueError(f"`weight` must have shape ({classes},), one per class, got {jnp.shape(weight)}.")
-
-
-def _check_same_dtype(weight: ArrayLike | None, input: ArrayLike) -> None:
-    """Check that weights of class indices have the dtype of `input`, as torch demands.
-
-    Raises:
-        TypeError: they have another.
-    """
-    if weight is not None and jnp.result_type(weight) != jnp.result_type(input):
-        wanted, got = jnp.result_type(input), jnp.result_type(weight)
-        raise TypeError(f"`weight` must have dtype {wanted}, that of `input`, got {got}.")
-
-
-def _check_probabilities(target: ArrayLike, ignore_index: int) -> None:
-    """Check that targets in the shape of `input` are probabilities, and that none is to be ignored.
-
-    Raises:
-        TypeError: they are integers.
-        ValueError: an index to ignore is given.
-    """
-    if not jnp.issubdtype(jnp.result_type(target), jnp.floating):
-        got = jnp.result_type(target)
-        raise TypeError(f"`target` in the shape of `input` holds probabilities and must be floating, got {got}.")
-    if ignore_index >= 0:
-        raise ValueError(f"`ignore_index` must stay negative where `target` holds probabilities, got {ignore_index}.")
+    return counted_rows(labels, ignore_index)

@@ -5,10 +5,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Bool, Float, Integer, Real
 
-from jaxinfo import _checks
-from jaxinfo.compat._torch_categorical import of_target
+from jaxinfo.compat._torch_arguments import class_weight, counted_rows, floating, of_target, targets_from
 from jaxinfo.compat._torch_reduction import reduced, reduction_from, result_dtype
 from jaxinfo.linear import linear_softmax_cross_entropy
 
@@ -19,9 +18,9 @@ def linear_cross_entropy(
     target: Integer[Array, "..."] | Float[Array, "..."],
     *,
     linear_bias: Float[Array, "..."] | None = None,
-    weight: Float[Array, "..."] | None = None,
+    weight: Real[Array, "..."] | Bool[Array, "..."] | None = None,
     reduction: str = "mean",
-    ignore_index: int | None = None,
+    ignore_index: int | Integer[Array, ""] | None = None,
     label_smoothing: float | Float[Array, ""] = 0.0,
     options: Any = None,
 ) -> Float[Array, "..."]:
@@ -40,7 +39,8 @@ def linear_cross_entropy(
         options: torch's choice of how to chunk; without effect, the logits are never held here.
 
     Returns:
-        A scalar, or with "none" one value per row, in the dtype of `input`; a mean over no row is nan.
+        A scalar, or with "none" one value per row, in the dtype that the arguments of the logits promote to, with
+        probabilities those too; a mean over no row is nan.
 
     Raises:
         TypeError: a dtype does not fit.
@@ -54,9 +54,33 @@ def linear_cross_entropy(
     """
     del options
     reduction = reduction_from(reduction)
-    hidden, rows = (jnp.asarray(a) for a in (input, linear_weight))
-    _checks.as_float_array(hidden, "input")
-    _checks.as_float_array(rows, "linear_weight")
+    hidden, rows = floating(input, "input"), floating(linear_weight, "linear_weight")
+    _check_head(hidden, rows)
+    batch, classes, places = hidden.shape[:-1], rows.shape[0], rows.shape[1:-1]
+    targets = targets_from(target)
+    by_index = jnp.issubdtype(targets.dtype, jnp.integer)
+    _check_shape(targets, (*batch, *places) if by_index else (*batch, classes, *places), "target")
+    weights = class_weight(weight, classes, hidden, targets)
+    if linear_bias is not None:
+        linear_bias = floating(linear_bias, "linear_bias")
+        _check_shape(linear_bias, (classes, *places), "linear_bias")
+    counted = None
+    if by_index:
+        targets, counted = counted_rows(targets, -100 if ignore_index is None else ignore_index)
+    elif ignore_index is not None:
+        raise ValueError(f"`ignore_index` must be None where `target` holds probabilities, got {ignore_index}.")
+    losses = _losses(hidden, rows, linear_bias, targets, counted, weights, label_smoothing)
+    dtype = result_dtype(input, linear_weight, linear_bias, *(() if by_index else (target, weight)))
+    denominator = None if weights is None or counted is None else of_target(weights, targets)
+    return reduced(losses, reduction, dtype, where=counted, weights=denominator)
+
+
+def _check_head(hidden: jax.Array, rows: jax.Array) -> None:
+    """Check the shapes of `input` and `linear_weight`.
+
+    Raises:
+        ValueError: they are none of torch's.
+    """
     if hidden.ndim not in (1, 2):
         raise ValueError(f"`input` must have shape (in_features,) or (N, in_features), got {hidden.shape}.")
     if rows.ndim < 2 or rows.shape[-1] != hidden.shape[-1] or (rows.ndim > 2 and hidden.ndim == 1):
@@ -64,16 +88,6 @@ def linear_cross_entropy(
             f"`linear_weight` must have shape (C, ..., {hidden.shape[-1]}), the last axis being that of `input` "
             f"{hidden.shape}, got {rows.shape}."
         )
-    dtype = result_dtype(input, linear_weight)
-    if hidden.ndim == 1:
-        losses, counted, weights = _losses(
-            hidden[None], rows, _lead(target), linear_bias, weight, ignore_index, label_smoothing
-        )
-        losses, counted, weights = (a if a is None else a[0] for a in (losses, counted, weights))
-    else:
-        losses, counted, weights = _losses(hidden, rows, target, linear_bias, weight, ignore_index, label_smoothing)
-    assert losses is not None
-    return reduced(losses, reduction, dtype, where=counted, weights=weights)
 
 
 def _check_shape(x: jax.Array, wanted: tuple[int, ...], name: str) -> None:
@@ -86,47 +100,31 @@ def _check_shape(x: jax.Array, wanted: tuple[int, ...], name: str) -> None:
         raise ValueError(f"`{name}` must have shape {wanted}, that of `input` and `linear_weight`, got {x.shape}.")
 
 
-def _lead(target: Any) -> jax.Array:
-    return jnp.asarray(target)[None]
-
-
 def _losses(
-    hidden: jax.Array, rows: jax.Array, target: Any, bias: Any, weight: Any, ignore_index: int | None, smoothing: Any
-) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
-    """Return the loss at each place, which count, and the weights of the mean's denominator.
-
-    Each place (d1, ..., dK) has a head of its own: they are taken one batch axis at a time.
-
-    Raises:
-        ValueError: a shape does not fit, or an index to ignore is given for probabilities.
-    """
+    hidden: jax.Array,
+    rows: jax.Array,
+    bias: jax.Array | None,
+    targets: jax.Array,
+    counted: jax.Array | None,
+    weight: jax.Array | None,
+    smoothing: Any,
+) -> jax.Array:
+    """Return the loss at each place. Each place (d1, ..., dK) has a head of its own: one batch axis for all of them."""
     places = rows.shape[1:-1]
-    targets = _checks.as_targets(target, "target")
-    if places:
-        count, classes, by_index = math.prod(places), rows.shape[0], jnp.issubdtype(targets.dtype, jnp.integer)
-        _check_shape(targets, (hidden.shape[0], *(() if by_index else (classes,)), *places), "target")
-        if bias is not None:
-            bias = _checks.as_float_array(bias, "linear_bias")
-            _check_shape(bias, (classes, *places), "linear_bias")
-        each = jnp.moveaxis(rows.reshape(classes, count, rows.shape[-1]), 1, 0)
-        axis = 1 if by_index else 2
-        flat = targets.reshape(*targets.shape[:axis], count)
-        biases = None if bias is None else bias.reshape(classes, count).T
+    options = {"class_weights": weight, "label_smoothing": smoothing}
+    if not places:
+        where = None if counted is None else counted[..., None]
+        return linear_softmax_cross_entropy(hidden, rows.T, targets, bias=bias, where=where, **options)
+    count, classes = math.prod(places), rows.shape[0]
+    each = jnp.moveaxis(rows.reshape(classes, count, rows.shape[-1]), 1, 0)
+    lead = targets.ndim - len(places)
+    flat = targets.reshape(*targets.shape[:lead], count)
+    which = None if counted is None else counted.reshape(hidden.shape[0], count)
+    biases = None if bias is None else bias.reshape(classes, count).T
 
-        def one(rows: jax.Array, target: jax.Array, bias: jax.Array | None) -> Any:
-            return _losses(hidden, rows, target, bias, weight, ignore_index, smoothing)
+    def one(rows: jax.Array, bias: jax.Array | None, targets: jax.Array, counted: jax.Array | None) -> jax.Array:
+        return _losses(hidden, rows, bias, targets, counted, weight, smoothing)
 
-        out = jax.vmap(one, in_axes=(0, axis, None if bias is None else 0), out_axes=1)(each, flat, biases)
-        return jax.tree.map(lambda a: a.reshape(hidden.shape[0], *places), out)
-    kernel = rows.T
-    options = {"bias": bias, "class_weights": weight, "label_smoothing": smoothing}
-    if not jnp.issubdtype(targets.dtype, jnp.integer):
-        if ignore_index is not None:
-            raise ValueError(f"`ignore_index` must be None where `target` holds probabilities, got {ignore_index}.")
-        return linear_softmax_cross_entropy(hidden, kernel, targets, **options), None, None
-    _checks.check_labels_shape(targets, hidden.shape, -1, name="target", of="input")
-    targets = targets.astype(jnp.int32) if targets.dtype.itemsize < 4 else targets
-    counted = targets != (-100 if ignore_index is None else ignore_index)
-    losses = linear_softmax_cross_entropy(hidden, kernel, targets, where=counted[:, None], **options)
-    weights = None if weight is None else of_target(weight, targets)
-    return losses, counted, weights
+    axes = (0, None if bias is None else 0, lead, None if counted is None else 1)
+    out = jax.vmap(one, in_axes=axes, out_axes=1)(each, biases, flat, which)
+    return out.reshape(hidden.shape[0], *places)

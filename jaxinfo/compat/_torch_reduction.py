@@ -7,6 +7,7 @@ from jax.typing import ArrayLike
 from jaxinfo import _checks
 from jaxinfo._exact import over
 from jaxinfo._reduce import mean, total
+from jaxinfo.compat._torch_arguments import flag, numbers, said
 
 
 def reduction_from(
@@ -18,15 +19,16 @@ def reduction_from(
     """Return the reduction to make; the two legacy arguments override `reduction` when one is given.
 
     Raises:
+        TypeError: a legacy argument is no bool.
         ValueError: `reduction` is not one of torch's.
     """
     if size_average is not None or reduce is not None:
-        if reduce is False:
+        if reduce is not None and not flag(reduce, "reduce"):
             return "none"
-        return "sum" if size_average is False else "mean"
+        return "mean" if size_average is None or flag(size_average, "size_average") else "sum"
     known = ("none", "mean", "sum", *also)
-    if reduction not in known:
-        raise ValueError(f"`reduction` must be one of {', '.join(map(repr, known))}, got {reduction!r}.")
+    if not isinstance(reduction, str) or reduction not in known:
+        raise ValueError(f"`reduction` must be one of {', '.join(map(repr, known))}, got {said(reduction)}.")
     return reduction
 
 
@@ -66,13 +68,14 @@ def weighted(losses: jax.Array, weight: ArrayLike | None) -> jax.Array:
     """Return the losses times `weight`, which broadcasts to them.
 
     Raises:
+        TypeError: `weight` is no array of numbers.
         ValueError: `weight` does not broadcast to the losses.
     """
     if weight is None:
         return losses
-    weight = _checks.as_float_array(weight, "weight")
-    check_broadcasts(weight, losses.shape, "weight")
-    return times(jnp.broadcast_to(weight, losses.shape), losses)
+    (array,) = numbers(weight=weight)
+    check_broadcasts(array, losses.shape, "weight")
+    return times(jnp.broadcast_to(array, losses.shape), losses)
 
 
 def check_broadcasts(x: ArrayLike, shape: tuple[int, ...], name: str) -> None:
@@ -101,9 +104,14 @@ def broadcast_shape(**arrays: jax.Array) -> tuple[int, ...]:
 
 
 def result_dtype(*arrays: ArrayLike | None) -> jnp.dtype:
-    """Return torch's promotion of the floating arguments: a half precision stays unless it meets another dtype."""
-    dtypes = {jnp.asarray(a).dtype for a in arrays if a is not None}
-    floating = {dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)}
-    if len(floating) == 1:
-        return floating.pop()
-    return max(floating | {jnp.dtype(jnp.float32)}, key=lambda dtype: jnp.finfo(dtype).bits)
+    """Return torch's promotion of the floating arguments: a half precision stays unless it meets another dtype.
+
+    A scalar array yields to arrays with axes, and a Python number, or what JAX types as weakly as one, to both.
+    """
+    floating = [a for a in arrays if a is not None and jnp.issubdtype(jnp.result_type(a), jnp.floating)]
+    strong = [a for a in floating if not getattr(a, "weak_type", isinstance(a, float))] or floating
+    with_axes = [a for a in strong if jnp.ndim(a)] or strong
+    dtypes = {jnp.result_type(a) for a in with_axes}
+    if len(dtypes) == 1:
+        return dtypes.pop()
+    return max(dtypes | {jnp.dtype(jnp.float32)}, key=lambda dtype: jnp.finfo(dtype).bits)

@@ -6,21 +6,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Bool, Float, Real
 
 from jaxinfo import _checks
 from jaxinfo import _numerics as numerics
-from jaxinfo.compat._torch_reduction import result_dtype
+from jaxinfo.compat._torch_arguments import converted, flag, floating, is_whole, numbers, said
 
 
 def softmax(
-    input: Float[Array, "..."] | Integer[Array, "..."], dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+    input: Real[Array, "..."] | Bool[Array, "..."], dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Float[Array, "..."]:
     """torch.nn.functional.softmax by `jaxinfo.softmax`.
 
     Args:
-        input: logits; integers only with `dtype`.
+        input: logits; integers and bools only with `dtype`.
         dim: the class axis; None is torch's legacy choice: 0 if `input` has 0, 1 or 3 axes, else 1.
         _stacklevel: accepted for torch's sake, without effect.
         dtype: the dtype to convert `input` to first, and of the result.
@@ -29,7 +30,7 @@ def softmax(
         Probabilities in the shape of `input`; nan for a row that is no distribution.
 
     Raises:
-        TypeError: a dtype does not fit.
+        TypeError: a dtype does not fit, or `dim` is no int.
         ValueError: there is no axis `dim`.
 
     Examples:
@@ -43,12 +44,12 @@ def softmax(
 
 
 def log_softmax(
-    input: Float[Array, "..."] | Integer[Array, "..."], dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+    input: Real[Array, "..."] | Bool[Array, "..."], dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Float[Array, "..."]:
     """torch.nn.functional.log_softmax by `jaxinfo.log_softmax`, in nats.
 
     Args:
-        input: logits; integers only with `dtype`.
+        input: logits; integers and bools only with `dtype`.
         dim: the class axis; None is torch's legacy choice: 0 if `input` has 0, 1 or 3 axes, else 1.
         _stacklevel: accepted for torch's sake, without effect.
         dtype: the dtype to convert `input` to first, and of the result.
@@ -57,7 +58,7 @@ def log_softmax(
         Log-probabilities in the shape of `input`; nan for a row that is no distribution.
 
     Raises:
-        TypeError: a dtype does not fit.
+        TypeError: a dtype does not fit, or `dim` is no int.
         ValueError: there is no axis `dim`.
 
     Examples:
@@ -71,12 +72,12 @@ def log_softmax(
 
 
 def logsumexp(
-    input: Float[Array, "..."] | Integer[Array, "..."], dim: int | Sequence[int], keepdim: bool = False
+    input: Real[Array, "..."] | Bool[Array, "..."], dim: int | Sequence[int], keepdim: bool = False
 ) -> Float[Array, "..."]:
     """torch.logsumexp by `jaxinfo.logsumexp`, in nats; there is no `out`.
 
     Args:
-        input: any values; integers are taken as float32.
+        input: any values; integers and bools are taken as float32.
         dim: the axis or axes to sum over.
         keepdim: keep the summed axes with size 1.
 
@@ -84,7 +85,7 @@ def logsumexp(
         One value per row in the dtype of `input`: -inf where all elements are -inf or there is none.
 
     Raises:
-        TypeError: a dtype does not fit.
+        TypeError: a dtype does not fit, or `dim` holds what is no int.
         ValueError: there is no axis `dim`, or one is named twice.
 
     Examples:
@@ -92,17 +93,17 @@ def logsumexp(
         >>> logsumexp(jnp.zeros((2, 3)), dim=(0, 1))  # log 6
         Array(1.7917595, dtype=float32)
     """
-    x = jnp.asarray(input)
-    x = x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.integer) else x
-    dtype = result_dtype(x)
-    shape = x.shape
+    x = numbers(input=input)[0] if is_whole(input) else floating(input, "input")
+    dtype, shape, keepdim = x.dtype, x.shape, flag(keepdim, "keepdim")
     x = _checks.as_float_array(x, "input").reshape(shape or (1,))
-    axes = _axes(dim, x.ndim)
+    axes = _axes(tuple(dim) if isinstance(dim, list | tuple) else (dim,), x.ndim, "an int or a tuple of ints")
     rest = [axis for axis in range(-x.ndim, 0) if axis not in axes]
     rows = jnp.transpose(x, [axis % x.ndim for axis in (*rest, *axes)])
     rows = rows.reshape(*(x.shape[axis] for axis in rest), math.prod(x.shape[axis] for axis in axes))
     out = numerics.logsumexp(rows)
-    if keepdim and shape:
+    if not shape:
+        out = out.reshape(())
+    elif keepdim:
         out = out.reshape([1 if axis in axes else n for axis, n in zip(range(-x.ndim, 0), x.shape, strict=True)])
     return out.astype(dtype)
 
@@ -111,25 +112,44 @@ def _laid_out(input: ArrayLike, dim: int | None, dtype: Any) -> tuple[jax.Array,
     """Return `input` in its dtype with at least one axis, the class axis, and the shape it came in.
 
     Raises:
-        TypeError: `input` is an integer and no dtype is given.
+        TypeError: `input` is an integer and no dtype is given, or `dtype` is not floating.
     """
-    x = jnp.asarray(input)
-    x = x if dtype is None else x.astype(dtype)
-    _checks.as_float_array(x, "input")
-    if dim is None:
-        dim = 0 if x.ndim in (0, 1, 3) else 1
+    if dtype is not None and is_whole(input):
+        x = converted(input, _floating_dtype(dtype))
+    else:
+        x = floating(input, "input")
+        x = x if dtype is None else x.astype(_floating_dtype(dtype))
     shape = x.shape
     x = x.reshape(shape or (1,))
-    return x, _axes(dim, x.ndim)[0], shape
+    legacy = 0 if len(shape) in (0, 1, 3) else 1
+    return x, _axes((legacy if dim is None else dim,), x.ndim, "an int")[0], shape
 
 
-def _axes(dim: int | Sequence[int], ndim: int) -> tuple[int, ...]:
+def _floating_dtype(dtype: Any) -> jnp.dtype:
+    """Return `dtype` as JAX's own.
+
+    Raises:
+        TypeError: it is none, or not floating.
+    """
+    try:
+        found = jnp.dtype(dtype)
+    except (TypeError, ValueError):
+        found = None
+    if found is None or not jnp.issubdtype(found, jnp.floating):
+        raise TypeError(f"`dtype` must be a floating dtype, got {said(dtype)}.")
+    return found
+
+
+def _axes(dims: tuple, ndim: int, wanted: str) -> tuple[int, ...]:
     """Return the axes that `dim` names, counted from the end.
 
     Raises:
+        TypeError: an axis is no int.
         ValueError: there is no such axis, or one is named twice.
     """
-    dims = tuple(dim) if isinstance(dim, Sequence) else (dim,)
+    got = dims[0] if len(dims) == 1 else dims
+    if not all(isinstance(d, int | np.integer) and not isinstance(d, bool) for d in dims):
+        raise TypeError(f"`dim` must be {wanted}, got {said(got)}.")
     if not all(-ndim <= d < ndim for d in dims) or len({d % ndim for d in dims}) != len(dims):
-        raise ValueError(f"`dim` must name axes of `input`, which has {ndim}, each once, got {dim}.")
-    return tuple(d % ndim - ndim for d in dims)
+        raise ValueError(f"`dim` must name axes of `input`, which has {ndim}, each once, got {got}.")
+    return tuple(int(d) % ndim - ndim for d in dims)

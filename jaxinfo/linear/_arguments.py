@@ -1,6 +1,7 @@
 """Arguments of the linear losses, checked and laid out: one batch axis, classes on the last."""
 
 import math
+import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -51,7 +52,7 @@ def check_choice(value: object, name: str, known: tuple[str, ...]) -> None:
     Raises:
         ValueError: it is not.
     """
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, known))}, got {value!r}.")
 
 
@@ -64,11 +65,15 @@ def as_block_size(size: int | None) -> int | None:
     """
     if size is None:
         return None
-    if isinstance(size, bool) or not hasattr(size, "__index__"):
+    try:
+        count = operator.index(size)
+    except TypeError:
+        count = None
+    if count is None or isinstance(size, bool) or getattr(size, "dtype", None) == jnp.bool_:
         raise TypeError(f"`block_size` must be an int or None, got {size!r}.")
-    if size < 1:
-        raise ValueError(f"`block_size` must be at least 1, got {size}.")
-    return int(size)
+    if count < 1:
+        raise ValueError(f"`block_size` must be at least 1, got {count}.")
+    return count
 
 
 def lay_out(
@@ -102,6 +107,7 @@ def lay_out(
                 f"`{prefix}bias` must have shape ({classes},), one per class of `{prefix}kernel`, got {bias.shape}."
             )
     where, soft_cap, temperature, axis_name = options
+    _checks.check_axis_name(axis_name)
     mask = _checks.as_where(where, (*batch, classes), of="the logits")
     parts = [_checks.as_float_array(a, prefix) for a in (hidden, kernel, bias, *also) if a is not None]
     dtype = _checks.widest(*parts)

@@ -17,7 +17,7 @@ class Difference(NamedTuple):
         args: the arguments: floats become float32 arrays, nested ones too.
         kwargs: the keyword arguments, likewise.
         torch: torch's answer, or REFUSED.
-        ours: jaxinfo's.
+        ours: jaxinfo's, or REFUSED.
         issues: torch's issue numbers, where known.
         gradient: the argument whose gradient of the sum is meant; None for the value.
     """
@@ -42,6 +42,7 @@ def i64(*values: Any) -> np.ndarray:
 
 ROW = f32([0, 1, -INF])  # one example whose third class does not exist
 LOG_P0 = 1.3132616875182228  # log(1 + e): the loss of its first class
+LN2 = float(np.log(2))
 NONE = {"reduction": "none"}
 
 DIFFERENCES = (
@@ -78,6 +79,19 @@ DIFFERENCES = (
         NAN,
         0.0,
     ),
+    Difference(
+        "weights that sum to 0", "nll_loss", (f32([-1, -2]), i64(1), f32(1, 0)), {}, [[0.0, NAN]], [[0.0, 0.0]], (), 0
+    ),
+    Difference(
+        "weights that sum to 0",
+        "cross_entropy",
+        (f32([1, 2]), i64(1), f32(1, 0)),
+        {},
+        [[NAN, NAN]],
+        [[0.0, 0.0]],
+        (),
+        0,
+    ),
     Difference("one logit of +inf", "cross_entropy", (f32([INF, 1]), i64(0)), {}, NAN, 0.0),
     Difference("one logit of +inf", "log_softmax", (f32(INF, 0), 0), {}, [NAN, NAN], [0.0, -INF]),
     Difference("one logit of +inf", "softmax", (f32(INF, 0), 0), {}, [NAN, NAN], [1.0, 0.0]),
@@ -93,15 +107,7 @@ DIFFERENCES = (
         0,
     ),
     Difference("a row of -inf", "logsumexp", (f32(-INF, -INF), 0), {}, [NAN, NAN], [0.0, 0.0], (), 0),
-    Difference(
-        "a confident prediction",
-        "cross_entropy",
-        (f32([20, 0]), i64(0)),
-        {},
-        0.0,
-        2.0611536203e-09,
-        (113708,),
-    ),
+    Difference("a confident prediction", "cross_entropy", (f32([20, 0]), i64(0)), {}, 0.0, 2.0611536203e-09, (113708,)),
     Difference(
         "a confident prediction", "log_softmax", (f32(30, 0), 0), {}, [0.0, -30.0], [-9.357623e-14, -30.0], (113708,)
     ),
@@ -136,9 +142,45 @@ DIFFERENCES = (
     Difference("a rate of 0", "poisson_nll_loss", (f32(-INF, -INF), f32(0, 2)), NONE, [NAN, INF], [0.0, INF]),
     Difference("a rate of 0", "poisson_nll_loss", (f32(0), f32(0)), {"log_input": False, "eps": 0.0}, NAN, 0.0),
     Difference("a count of 0 with `full`", "poisson_nll_loss", (f32(1), f32(0)), {"full": True}, [NAN], [-1.0], (), 1),
+    Difference("an infinite rate", "poisson_nll_loss", (f32(INF, INF), f32(0, 2)), NONE, [NAN, NAN], [INF, INF]),
+    Difference(
+        "a variance of 0 with `eps` 0",
+        "gaussian_nll_loss",
+        (f32(1, 1), f32(1, 2), f32(0, 0)),
+        {"eps": 0.0, "reduction": "none"},
+        [NAN, NAN],
+        [-INF, INF],
+    ),
+    Difference(
+        "weight 0 at an infinite logit",
+        "binary_cross_entropy_with_logits",
+        (f32(INF, -INF), f32(0, 1), f32(0, 0)),
+        NONE,
+        [NAN, NAN],
+        [0.0, 0.0],
+    ),
+    Difference(
+        "weight 0 at an infinite logit",
+        "binary_cross_entropy_with_logits",
+        (f32(-INF), f32(1)),
+        {"pos_weight": f32(0), "reduction": "none"},
+        [NAN],
+        [0.0],
+    ),
+    Difference(
+        "a certain outcome",
+        "binary_cross_entropy",
+        (f32(0, 1), f32(0, 1)),
+        {"reduction": "sum"},
+        [INF, -INF],
+        [100.0, -100.0],
+        (),
+        1,
+    ),
     Difference("an index outside [0, C)", "cross_entropy", (f32([0, 1]), i64(7)), {}, REFUSED, NAN, (66076,)),
     Difference("an index outside [0, C)", "nll_loss", (f32([0, 1]), i64(-1)), {}, REFUSED, NAN, (66076,)),
     Difference("a probability outside [0, 1]", "binary_cross_entropy", (f32(1.5), f32(1)), {}, REFUSED, NAN),
+    Difference("a target outside [0, 1]", "binary_cross_entropy", (f32(0.5), f32(2)), {}, REFUSED, LN2),
     Difference("an array with a negative variance", "gaussian_nll_loss", (f32(0), f32(0), f32(-1)), {}, REFUSED, NAN),
     Difference(
         "indices of any integer dtype",
@@ -146,17 +188,49 @@ DIFFERENCES = (
         (f32([0, 0]), np.array([0], np.int32)),
         {},
         REFUSED,
-        float(np.log(2)),
+        LN2,
         (45540, 59765),
     ),
-    Difference("integer outcomes", "binary_cross_entropy", (f32(0.5), i64(1)), {}, REFUSED, float(np.log(2))),
+    Difference(
+        "uint8 indices on several axes",
+        "cross_entropy",
+        (np.zeros((1, 2, 1), np.float32), np.zeros((1, 1), np.uint8)),
+        {},
+        REFUSED,
+        LN2,
+    ),
+    Difference("integer or bool outcomes", "binary_cross_entropy", (f32(0.5), i64(1)), {}, REFUSED, LN2),
+    Difference(
+        "integer or bool outcomes", "binary_cross_entropy_with_logits", (f32(0.0), np.array([True])), {}, REFUSED, LN2
+    ),
+    Difference("bools as numbers", "poisson_nll_loss", (f32(0.0), np.array([True])), {"full": True}, REFUSED, 1.0),
+    Difference("bools as numbers", "gaussian_nll_loss", (f32(1.0), np.array([True]), 1.0), {}, REFUSED, 0.0),
+    Difference(
+        "a variance that is a scalar array",
+        "gaussian_nll_loss",
+        (f32([0, 2]), f32([0, 0]), np.array(1, np.float32)),
+        NONE,
+        REFUSED,
+        [[0.0, 2.0]],
+    ),
+    Difference(
+        "input and head of different dtypes",
+        "linear_cross_entropy",
+        (f32([0, 0]), np.zeros((2, 2), np.float64), i64(0)),
+        {},
+        REFUSED,
+        LN2,
+    ),
+    Difference("no axes to sum over", "logsumexp", (f32(1, 2), ()), {}, REFUSED, [1.0, 2.0]),
+    Difference("a target of shape (1,) for one example", "cross_entropy", (f32(0, 0), i64(0)), {}, LN2, REFUSED),
+    Difference("a target of shape (1,) for one example", "nll_loss", (f32(-1, -2), i64(1)), {}, 2.0, REFUSED),
     Difference(
         "input and target of different dtypes",
         "binary_cross_entropy",
         (f32(0.5), np.array([1.0], np.float64)),
         {},
         REFUSED,
-        float(np.log(2)),
+        LN2,
     ),
     Difference(
         "the gradient to `weight`",
@@ -164,7 +238,7 @@ DIFFERENCES = (
         (f32([0, 0]), i64(0), f32(2, 3)),
         {"reduction": "sum"},
         REFUSED,
-        [float(np.log(2)), 0.0],
+        [LN2, 0.0],
         (),
         2,
     ),

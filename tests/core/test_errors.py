@@ -107,6 +107,9 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], list[str]]] = {
     "mean axis 2": (lambda: jaxinfo.mean(X, axis=2), ValueError, shape("axis", "2 axes", "2")),
     "mean axis twice": (lambda: jaxinfo.mean(X, axis=(0, -2)), ValueError, shape("axis", "twice", "(0, -2)")),
     "mean axis float": (lambda: jaxinfo.total(X, axis=0.5), TypeError, shape("axis", "int", "0.5")),
+    "mean axis_name": (lambda: jaxinfo.mean(X, axis_name=3), TypeError, shape("axis_name", "str", "got 3")),
+    "axis_name list": (lambda: sce(X, Y, axis_name=["v"]), TypeError, shape("axis_name", "a tuple", "got ['v']")),
+    "poisson bool": (lambda: jaxinfo.poisson_nll(X > 0, X), TypeError, shape("x", "counts", "bool")),
 }  # fmt: skip
 
 

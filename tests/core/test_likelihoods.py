@@ -229,5 +229,13 @@ def test_counts_that_int32_does_not_hold() -> None:
     rate = jnp.float32(22.0)
     for count in (np.asarray(2**32), 2**32):
         np.testing.assert_array_equal(poisson_nll(count, rate), poisson_nll(jnp.float32(2**32), rate))
-    with pytest.raises(TypeError, match="`x` must have an integer or a floating dtype, got bool"):
+    with pytest.raises(TypeError, match="`x` must be counts, of an integer or a floating dtype, got bool"):
         poisson_nll(np.asarray(True), rate)
+
+
+def test_a_nan_residual_at_variance_0_has_nan_gradients() -> None:
+    for arg in (0, 1):
+        slopes = jax.grad(lambda *a: gaussian_nll(*a).sum(), arg)(
+            jnp.array([jnp.nan, 1.0, 2.0]), jnp.array([1.0, 1.0, 1.0]), jnp.zeros(3)
+        )
+        np.testing.assert_array_equal(slopes, [np.nan, 0.0, 0.0])

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxinfo.linear import (
@@ -42,6 +43,10 @@ H, K, Y = jnp.ones((3, 2)), jnp.ones((2, 5)), jnp.zeros(3, jnp.int32)
         ({"differentiation": "all"}, ValueError, "`differentiation` must be one of 'reverse', 'any', got 'all'"),
         ({"block_size": 0}, ValueError, "`block_size` must be at least 1, got 0"),
         ({"block_size": 2.0}, TypeError, "`block_size` must be an int or None, got 2.0"),
+        ({"block_size": np.array(["s"])}, TypeError, "`block_size` must be an int or None, got"),
+        ({"block_size": jnp.array(True)}, TypeError, "`block_size` must be an int or None, got"),
+        ({"reduction": np.ones(2)}, ValueError, "`reduction` must be one of 'none', 'sum', 'mean', got"),
+        ({"axis_name": ["v"]}, TypeError, "`axis_name` must be a str or a tuple of them, got"),
         ({"weights": jnp.ones(3)}, ValueError, "`weights` are those of a sum or a mean"),
         ({"weights": jnp.ones(2), "reduction": "sum"}, ValueError, r"`weights` must have shape \(3,\)"),
     ],
