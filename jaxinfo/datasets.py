@@ -219,7 +219,7 @@ def _number(cell: str, row: _Row, column: str, path: Path) -> float:
     if not cell:
         raise DataError(f"The cell in {row.place}, {where} is empty: a number was wanted.")
     try:
-        number = as_number(cell)
+        number = _as_number(cell)
     except ValueError:
         raise DataError(f"C{where[1:]} must be numeric, but {row.place} holds {cell!r}.") from None
     if not math.isfinite(number):
@@ -227,7 +227,7 @@ def _number(cell: str, row: _Row, column: str, path: Path) -> float:
     return number
 
 
-def as_number(text: str) -> float:
+def _as_number(text: str) -> float:
     """Return the number that `text` is; a ValueError of Python's says that it is none."""
     return float(text.replace("_", "?"))  # 1_000 is a number in Python only
 
@@ -242,7 +242,7 @@ def _label(row: _Row, column: str, target: int, path: Path) -> str:
 def _classes(labels: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the index of each label among the sorted classes, and the classes; 1 and 1.0 are one class."""
     try:
-        keys: list[Any] = [as_number(label) for label in labels]
+        keys: list[Any] = [_as_number(label) for label in labels]
     except ValueError:
         keys = list(labels)
     names = dict(zip(reversed(keys), reversed(labels), strict=True))  # the first spelling of each class wins

@@ -145,7 +145,7 @@ def outcome(data: datasets.Classification, family: str) -> np.ndarray:
 
 def _number(text: str) -> float | None:
     try:
-        number = datasets.as_number(text)
+        number = float(text.replace("_", "?"))  # 1_000 is a number in Python only
     except ValueError:
         return None
     return number if math.isfinite(number) else None
