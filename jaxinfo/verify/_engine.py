@@ -17,6 +17,7 @@ from jaxinfo.verify._rules import Perturb
 from jaxinfo.verify._vectors import Vector, join, split
 
 NOISE = 2.0**-24  # small enough for its effect to be linear, so that one run serves every precision
+_FINE = 2.0**-44  # for programs that amplify errors so much that the effect of NOISE is no longer linear
 _SAMPLES = 3
 _LIGHT = 20_000  # numbers in all intermediate results
 _HASTY: Any = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -165,8 +166,11 @@ class Engine:
         line, middle, least = self._weighted(v, u)
         return differentiate(line, middle, least=least, **self._precision)
 
-    def glance(self, v: Sequence[np.ndarray], u: Vector) -> tuple[Vector, Vector]:
-        """Return the same from few evaluations, with bars, to search by."""
+    def glance(self, v: Sequence[np.ndarray], u: Vector, *, careful: bool = False) -> tuple[Vector, Vector]:
+        """Return the same with bars, to search by: from few evaluations unless `careful`."""
+        if careful:
+            found = self.weighted(v, u)
+            return found.value, found.error
         line, middle, least = self._weighted(v, u)
         return glance(line, middle, least=least, **self._precision)
 
@@ -205,10 +209,20 @@ class Engine:
         """
         known, base = self._known(v, u), self.claims(v, u)
         if (size, samples) not in known:
-            rows = self._perturbed(v, u, size, samples)
-            with np.errstate(all="ignore"):
-                known[size, samples] = {name: np.stack([join(row[name]) - base[name] for row in rows]) for name in base}
+            seen = self._differences(v, u, size, samples)
+            if size <= NOISE and any(_saturated(seen[name], base[name]) for name in base):
+                fine = self._differences(v, u, _FINE, samples)
+                larger = lambda a, b: np.where(np.abs(b) > np.abs(a), b, a)  # noqa: E731
+                seen = {name: larger(seen[name], fine[name] * (size / _FINE)) for name in base}
+            known[size, samples] = seen
         return known[size, samples]
+
+    def _differences(
+        self, v: Sequence[np.ndarray], u: Sequence[np.ndarray], size: float, samples: int
+    ) -> dict[str, np.ndarray]:
+        rows, base = self._perturbed(v, u, size, samples), self.claims(v, u)
+        with np.errstate(all="ignore"):
+            return {name: np.stack([join(row[name]) - base[name] for row in rows]) for name in base}
 
     def _perturbed(
         self, v: Sequence[np.ndarray], u: Sequence[np.ndarray], size: float, samples: int
@@ -236,6 +250,12 @@ def spread(samples: np.ndarray) -> Vector:
         good = np.isfinite(samples)
         total = np.where(good, samples, 0) ** 2
         return np.sqrt(total.sum(axis=0) / np.maximum(good.sum(axis=0), 1))
+
+
+def _saturated(samples: np.ndarray, exact: Vector) -> bool:
+    """Whether errors have changed a result so much that smaller ones need not change it less in proportion."""
+    good = np.isfinite(exact) & np.isfinite(samples).all(axis=0)
+    return bool(good.any() and np.abs(samples[:, good]).max() > np.abs(exact[good]).max() / 4)
 
 
 def _rms(values: list[float]) -> float:
