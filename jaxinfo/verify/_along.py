@@ -1,17 +1,16 @@
 """First and second derivatives of an exact function against the oracle."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
 
 from jaxinfo.verify._directions import Direction, restricted, symmetrised
-from jaxinfo.verify._engine import NOISE, Engine, spread
+from jaxinfo.verify._engine import Engine
+from jaxinfo.verify._noise import NOISE, spread
 from jaxinfo.verify._oracle import Derivative
-from jaxinfo.verify._report import Row
-from jaxinfo.verify._resolution import Resolution
+from jaxinfo.verify._outcome import Fault, Outcome
 from jaxinfo.verify._vectors import Vector, join, split
 
 BARS = 8.0  # error bars of the oracle that a claim may be off
@@ -19,58 +18,6 @@ _NOISE = 32.0  # times the measured effect of rounding
 SINGLE = 2.0**-23
 LENIENT = 16 * SINGLE  # relative differences that are float32's
 MANY = 200_000  # from here on an evaluation is dear
-
-
-@dataclasses.dataclass
-class Fault:
-    """An element that is wrong: of the inputs in reverse mode, with an output where forward mode named it.
-
-    `direction` says along which one it showed, for a fault that no single element accounts for.
-    """
-
-    mode: str
-    input: int | None
-    output: int | None
-    value: float
-    reference: float
-    bar: float
-    text: str
-    dtype: str = ""
-    direction: str = ""
-
-
-@dataclasses.dataclass
-class Outcome:
-    """What was found along all directions."""
-
-    faults: list[Fault] = dataclasses.field(default_factory=list)
-    rows: list[Row] = dataclasses.field(default_factory=list)
-    kinks: list[str] = dataclasses.field(default_factory=list)
-    rough: list[str] = dataclasses.field(default_factory=list)
-    notes: list[str] = dataclasses.field(default_factory=list)
-    detectable: dict[str, float] = dataclasses.field(default_factory=dict)
-    resolution: float = math.inf
-    parts: Resolution = dataclasses.field(default_factory=Resolution)
-    worst_ratio: dict[str, tuple[float, float, float]] = dataclasses.field(default_factory=dict)
-
-    def saw(self, mode: str, error: float, allowed: float, detectable: float, *, first: bool = True) -> None:
-        """Record one comparison of the table; the row shows the one that came closest to its bound.
-
-        Of how finely the oracle resolves f, only first derivatives tell.
-        """
-        ratio = error / allowed if allowed > 0 else (0.0 if error == 0 else math.inf)
-        if mode not in self.worst_ratio or ratio > self.worst_ratio[mode][0]:
-            self.worst_ratio[mode] = (ratio, error, allowed)
-        if first:
-            self.resolution = min(self.resolution, allowed)
-        self.detectable[mode] = min(self.detectable.get(mode, math.inf), detectable)
-
-    def forget(self) -> None:
-        """Forget what was measured: other bounds, or other directions, hold from here on."""
-        self.worst_ratio.clear()
-        self.detectable.clear()
-        self.resolution = math.inf
-        self.parts = Resolution()
 
 
 @dataclasses.dataclass
@@ -213,10 +160,8 @@ class Checker:
         return True
 
     def _blurred(self, off: float, blur: float, what: str) -> bool:
-        """Whether a difference lies within those of smaller steps, which rounding does not explain: F is rough.
-
-        A loop that stops at a tolerance of its own has values that scatter by as much, and no finer structure.
-        """
+        """Whether a difference lies within those of smaller steps, which rounding does not explain: F is rough."""
+        # a loop that stops at a tolerance of its own has values that scatter by as much, and no finer structure
         if not off <= 2 * blur or self.engine.to_a_tolerance:
             return False
         self.found.rough.append(what)

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 
 from jaxinfo.verify import _locate
-from jaxinfo.verify._along import BARS, MANY, Checker, Fault
+from jaxinfo.verify._along import BARS, MANY, Checker
 from jaxinfo.verify._directions import Direction
+from jaxinfo.verify._outcome import Fault
 from jaxinfo.verify._vectors import Vector
 
 

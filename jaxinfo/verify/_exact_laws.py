@@ -14,11 +14,12 @@ import numpy as np
 
 from jaxinfo.verify._along import Checker
 from jaxinfo.verify._directions import signs
-from jaxinfo.verify._engine import NOISE, Engine, spread
+from jaxinfo.verify._engine import Engine
 from jaxinfo.verify._exact import RETRACED
 from jaxinfo.verify._floats import eps, float64
 from jaxinfo.verify._laws import Found, hold, masked_dot, norm, size_of
 from jaxinfo.verify._modes import jvp, vjp
+from jaxinfo.verify._noise import NOISE, spread
 from jaxinfo.verify._problem import Arrays
 from jaxinfo.verify._vectors import Vector, join
 

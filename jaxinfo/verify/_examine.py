@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinfo.verify import _locate
-from jaxinfo.verify._along import LENIENT, MANY, SINGLE, Checker, Fault
+from jaxinfo.verify._along import LENIENT, MANY, SINGLE, Checker
 from jaxinfo.verify._directions import (
     Direction,
     first_directions,
@@ -23,6 +23,7 @@ from jaxinfo.verify._element import stands
 from jaxinfo.verify._engine import Engine
 from jaxinfo.verify._floats import float64
 from jaxinfo.verify._jaxprs import primitives
+from jaxinfo.verify._outcome import Fault
 from jaxinfo.verify._session import Session
 from jaxinfo.verify._vectors import Vector, join
 
@@ -164,10 +165,18 @@ def _ask_forward(checker: Checker, excused: np.ndarray) -> None:
     engine = checker.engine
     if excused.any():
         checker.found.notes.append("The gradient is not finite where an output is not, and was not asked for there.")
-    for j in _some(excused) if engine.exact.modes.forward else ():
+    places = _some(excused) if engine.exact.modes.forward else []
+    if not places:
+        return
+    # 0 times the infinite slope of a root is nobody's fault either
+    smooth = engine.weighted(first_directions(engine.xs, checker.rng, 1)[0].v, checker.u).exists[:-1]
+    checker.found.kinks += [
+        f"output {int(i)} along a random direction" for i in np.flatnonzero(engine.mask & ~smooth)[:1]
+    ]
+    for j in places:
         direction, length = _locate.single(engine.xs, j)
         column, found = engine.tangent(direction), engine.weighted(direction, checker.u)
-        bad = engine.mask & ~np.isfinite(column) & found.exists[:-1] & np.isfinite(found.error[:-1])
+        bad = engine.mask & smooth & ~np.isfinite(column) & found.exists[:-1] & np.isfinite(found.error[:-1])
         if bad.any():
             i = int(np.argmax(bad))
             claim, reference, bar = column[i] / length, found.value[i] / length, found.error[i] / length

@@ -4,13 +4,14 @@ import dataclasses
 
 import numpy as np
 
-from jaxinfo.verify._along import Checker, Fault
+from jaxinfo.verify._along import Checker
 from jaxinfo.verify._choose import lower
 from jaxinfo.verify._directions import first_directions
 from jaxinfo.verify._engine import Engine
 from jaxinfo.verify._exact import RETRACED, WIDENED
 from jaxinfo.verify._exact_laws import exact_laws
 from jaxinfo.verify._examine import examine
+from jaxinfo.verify._outcome import Fault
 from jaxinfo.verify._own import Own, compare
 from jaxinfo.verify._own_laws import Asked, own_laws
 from jaxinfo.verify._session import Session

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinfo.verify._engine import NOISE, Engine, spread
+from jaxinfo.verify._engine import Engine
 from jaxinfo.verify._jaxprs import count_operations, primitives
 from jaxinfo.verify._laws import Found, hold, size_of
 from jaxinfo.verify._modes import claims
+from jaxinfo.verify._noise import NOISE, spread
 from jaxinfo.verify._own import Own, compare
 from jaxinfo.verify._report import Row
 from jaxinfo.verify._vectors import Vector, cast, join

@@ -115,7 +115,8 @@ class Perturb(Rule):
         elif name == "fft":  # every number goes into every one of the transform
             operands = [self._normwise(x, len(eqn.params["fft_lengths"])) for x in operands]
         elif name in _SPECIAL:
-            operands = [self._relative(x, amount) for x in operands]
+            order = 1 if name == "polygamma" else 0  # it is an integer, and stays one
+            operands = operands[:order] + [self._relative(x, 2 * amount) for x in operands[order:]]
         elif name in _NORMWISE:
             operands = [self._normwise(x) for x in operands]
         return [self._relative(x, amount) for x in bind(eqn, operands, eqn.params)]

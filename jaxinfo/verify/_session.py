@@ -5,10 +5,11 @@ import time
 
 import numpy as np
 
-from jaxinfo.verify._along import Checker, Fault, Outcome
+from jaxinfo.verify._along import Checker
 from jaxinfo.verify._engine import Engine
 from jaxinfo.verify._exact import RETRACED
 from jaxinfo.verify._floats import eps
+from jaxinfo.verify._outcome import Fault, Outcome
 from jaxinfo.verify._own import Own
 from jaxinfo.verify._report import GradientReport, Row, Verdict, Worst
 from jaxinfo.verify._vectors import place
