@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from jaxinfo.verify._arguments import as_integer, check_declared, check_function, check_modes
 from jaxinfo.verify._check import check_gradients
 from jaxinfo.verify._floats import as_called
 from jaxinfo.verify._own import own
@@ -57,6 +58,8 @@ def assert_loss(
 
     Raises:
         AssertionError: One of these does not hold; raised through chex.
+        TypeError: `loss` is not a function, or `dtype` not a dtype.
+        ValueError: `shape` is not a sequence of sizes.
 
     Examples:
         >>> import jax.numpy as jnp, optax
@@ -66,6 +69,8 @@ def assert_loss(
         >>> verify.assert_loss(loss, logits, labels, shape=(1,), dtype=jnp.float32).verdict
         <Verdict.CORRECT: 'CORRECT'>
     """
+    check_function(loss, "loss")
+    check_declared(shape, dtype)
     with as_called():
         value = loss(*args)
         chex.assert_tree_has_only_ndarrays(value)
@@ -107,6 +112,7 @@ def check_grads(
 
     Raises:
         AssertionError: A gradient is not right.
+        TypeError: `f` is not a function.
         ValueError: `modes` or `order` cannot be.
 
     Examples:
@@ -116,13 +122,14 @@ def check_grads(
     """
     del atol, rtol, eps
     names = {"fwd": "forward", "lin": "forward", "rev": "reverse"}
-    if not modes or not set(modes) <= names.keys():
-        raise ValueError(f"`modes` must be some of {tuple(names)}, got {modes!r}.")
-    if isinstance(order, bool) or not isinstance(order, int) or order < 1:
+    check_function(f)
+    check_modes(modes, tuple(names))
+    number = as_integer(order)
+    if number is None or number < 1:
         raise ValueError(f"`order` must be a positive int, got {order!r}.")
     wanted = tuple(dict.fromkeys(names[m] for m in modes))
-    assert_gradients(f, *args, order=min(order, 2), modes=wanted)
-    if order > 2:  # the first derivative is a function like any other
+    assert_gradients(f, *args, order=min(number, 2), modes=wanted)
+    if number > 2:  # the first derivative is a function like any other
         flat = own(f, args, None, wanted, 1).flat
 
         def first(xs: Any) -> Any:
@@ -131,4 +138,4 @@ def check_grads(
                 return pull([jnp.ones_like(y) for y in outputs])[0]
             return jax.jvp(flat.call, (xs,), ([jnp.ones_like(x) for x in xs],))[1]
 
-        check_grads(first, (flat.point,), order - 1, modes)
+        check_grads(first, (flat.point,), number - 1, modes)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxinfo.verify._arguments import MODES, check_function, check_options
 from jaxinfo.verify._choose import choose_exact, describe
 from jaxinfo.verify._engine import Engine
 from jaxinfo.verify._examine import examine
@@ -20,14 +21,12 @@ from jaxinfo.verify._report import GradientReport
 from jaxinfo.verify._session import Session
 from jaxinfo.verify._vectors import Vector
 
-_ALL = ("forward", "reverse")
-
 
 def check_gradients(
     f: Callable[..., Any],
     *args: Any,
     order: int = 2,
-    modes: Sequence[str] = _ALL,
+    modes: Sequence[str] = MODES,
     directions: int = 3,
     dtypes: Sequence[Any] | None = None,
     seed: int = 0,
@@ -65,11 +64,12 @@ def check_gradients(
     Returns:
         A report that is true when the verdict is CORRECT. WRONG: a claim lies outside what error bars and rounding
         allow, or is nan where the derivative is finite, or two ways to ask for it differ; `worst` names an element.
-        NOT_DIFFERENTIABLE: the one-sided limits differ at this very point. UNDECIDABLE: the reason says why.
+        NOT_DIFFERENTIABLE: the one-sided limits differ at this very point. UNDECIDABLE: the reason says why, as
+        where f moves within rounding of the point as much as far from it.
 
     Raises:
-        TypeError: `f` is not a function, or `dtypes` are not floating.
-        ValueError: `order`, `modes`, `directions` or `budget_seconds` is none of the above.
+        TypeError: `f` is not a function, or `dtypes` is not a sequence of floating dtypes.
+        ValueError: `order`, `modes`, `directions`, `seed`, `budget_seconds` or `conventions` is none of the above.
 
     Accuracy:
         `smallest_detectable` is measured for each call; for a smooth function about 1e-10 of the largest element.
@@ -89,7 +89,8 @@ def check_gradients(
     References:
         Richardson, Phil. Trans. R. Soc. A 210 (1911); Ridders, Adv. Eng. Software 4 (1982).
     """
-    _check_arguments(order, modes, directions, dtypes, budget_seconds)
+    check_function(f)
+    check_options(order, modes, directions, dtypes, seed, budget_seconds)
     session = Session(time.perf_counter(), budget_seconds, np.random.default_rng(seed))
     if dtypes is not None:
         args = cast_tree(args, max((np.dtype(jnp.dtype(d)) for d in dtypes), key=eps))
@@ -142,16 +143,3 @@ def _kept(args: Any, conventions: Any, xs: list[np.ndarray]) -> Vector:
     # a complex leaf is two real ones; what is not differentiated is none
     kept = [1.0 - m.ravel() for m, x in zip(masks, leaves, strict=True) for _ in parts_of(x)]
     return np.concatenate([np.zeros(0), *kept])
-
-
-def _check_arguments(order: int, modes: Any, directions: int, dtypes: Any, budget: float | None) -> None:
-    if order not in (1, 2):
-        raise ValueError(f"`order` must be 1 or 2, got {order!r}.")
-    if isinstance(modes, str) or not modes or not set(modes) <= set(_ALL):
-        raise ValueError(f"`modes` must be some of {_ALL}, got {modes!r}.")
-    if directions < 1:
-        raise ValueError(f"`directions` must be at least 1, got {directions!r}.")
-    if dtypes is not None and (isinstance(dtypes, str) or not all(jnp.issubdtype(d, jnp.floating) for d in dtypes)):
-        raise TypeError(f"`dtypes` must be a sequence of floating dtypes, got {dtypes!r}.")
-    if budget is not None and budget <= 0:
-        raise ValueError(f"`budget_seconds` must be positive, got {budget!r}.")

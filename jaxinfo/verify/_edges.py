@@ -14,8 +14,8 @@ Edge = tuple[str, list[np.ndarray]]
 def edges(leaves: list[np.ndarray], names: list[str]) -> Iterator[Edge]:
     """Yield what was done and the leaves, one leaf changed at a time: ties, infinities, masks, zeros, sizes, pairs.
 
-    Floating leaves of any dtype come and go as arrays of that dtype; integer leaves that have the batch shape of the
-    first floating one get labels out of range.
+    Floating leaves of any dtype come and go as arrays of that dtype; integer leaves that have the batch shape of a
+    floating one get labels out of range.
     """
     yield "as given", leaves
     for k, leaf in enumerate(leaves):
@@ -31,7 +31,7 @@ def out_of_range(leaves: list[np.ndarray], names: list[str]) -> Iterator[Edge]:
     floats = [x for x in leaves if is_float(x.dtype) and x.ndim]
     wide = [x for x in floats if x.ndim > 1] or floats
     for k, leaf in enumerate(leaves):
-        if not floats or not np.issubdtype(leaf.dtype, np.integer) or leaf.shape != floats[0].shape[:-1]:
+        if not np.issubdtype(leaf.dtype, np.integer) or all(leaf.shape != x.shape[:-1] for x in floats):
             continue
         # of logits the last axis; of features, kernel and bias it may be any
         classes = wide[0].shape[-1] if len(wide) == 1 else max(size for x in wide for size in x.shape)

@@ -12,11 +12,11 @@ import numpy as np
 from jaxinfo.verify._exact import AS_IS, Exact
 from jaxinfo.verify._floats import float64
 from jaxinfo.verify._jaxprs import count_elements, dependent, rewritten, stops_by_values
+from jaxinfo.verify._noise import FINE, NOISE, larger, rms, saturated, spread
 from jaxinfo.verify._oracle import Derivative, Line, differentiate, glance
 from jaxinfo.verify._rules import Perturb
 from jaxinfo.verify._vectors import Vector, join, split
 
-NOISE = 2.0**-24  # small enough for its effect to be linear, so that one run serves every precision
 _SAMPLES = 3
 _LIGHT = 20_000  # numbers in all intermediate results
 _HASTY: Any = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -165,8 +165,11 @@ class Engine:
         line, middle, least = self._weighted(v, u)
         return differentiate(line, middle, least=least, **self._precision)
 
-    def glance(self, v: Sequence[np.ndarray], u: Vector) -> tuple[Vector, Vector]:
-        """Return the same from few evaluations, with bars, to search by."""
+    def glance(self, v: Sequence[np.ndarray], u: Vector, *, careful: bool = False) -> tuple[Vector, Vector]:
+        """Return the same with bars, to search by: from few evaluations unless `careful`."""
+        if careful:
+            found = self.weighted(v, u)
+            return found.value, found.error
         line, middle, least = self._weighted(v, u)
         return glance(line, middle, least=least, **self._precision)
 
@@ -179,7 +182,7 @@ class Engine:
 
         with np.errstate(all="ignore"):
             middle = np.append(self.at_zero, _dot(u[mask], self.at_zero[mask]))
-            sums = _rms([_dot(u[mask], sample[mask]) for sample in self._value_noise])
+            sums = rms([_dot(u[mask], sample[mask]) for sample in self._value_noise])
         return run, middle, np.append(spread(self._value_noise), sums)
 
     @cached_property
@@ -205,10 +208,19 @@ class Engine:
         """
         known, base = self._known(v, u), self.claims(v, u)
         if (size, samples) not in known:
-            rows = self._perturbed(v, u, size, samples)
-            with np.errstate(all="ignore"):
-                known[size, samples] = {name: np.stack([join(row[name]) - base[name] for row in rows]) for name in base}
+            seen = self._differences(v, u, size, samples)
+            if size <= NOISE and any(saturated(seen[name], base[name]) for name in base):
+                fine = self._differences(v, u, FINE, samples)
+                seen = {name: larger(seen[name], fine[name] * (size / FINE)) for name in base}
+            known[size, samples] = seen
         return known[size, samples]
+
+    def _differences(
+        self, v: Sequence[np.ndarray], u: Sequence[np.ndarray], size: float, samples: int
+    ) -> dict[str, np.ndarray]:
+        rows, base = self._perturbed(v, u, size, samples), self.claims(v, u)
+        with np.errstate(all="ignore"):
+            return {name: np.stack([join(row[name]) - base[name] for row in rows]) for name in base}
 
     def _perturbed(
         self, v: Sequence[np.ndarray], u: Sequence[np.ndarray], size: float, samples: int
@@ -228,18 +240,6 @@ class Engine:
     def _precision(self) -> dict[str, Any]:
         coarse = self.exact.form == AS_IS and self.exact.eps > 1e-15
         return {"floor": self.exact.eps if coarse else 2.0**-53, "coarse": coarse}
-
-
-def spread(samples: np.ndarray) -> Vector:
-    """Return the root mean square over the samples, those that are not finite left out."""
-    with np.errstate(all="ignore"):
-        good = np.isfinite(samples)
-        total = np.where(good, samples, 0) ** 2
-        return np.sqrt(total.sum(axis=0) / np.maximum(good.sum(axis=0), 1))
-
-
-def _rms(values: list[float]) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def _dot(a: Vector, b: Vector) -> float:

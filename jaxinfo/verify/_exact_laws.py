@@ -14,11 +14,12 @@ import numpy as np
 
 from jaxinfo.verify._along import Checker
 from jaxinfo.verify._directions import signs
-from jaxinfo.verify._engine import NOISE, Engine, spread
+from jaxinfo.verify._engine import Engine
 from jaxinfo.verify._exact import RETRACED
 from jaxinfo.verify._floats import eps, float64
 from jaxinfo.verify._laws import Found, hold, masked_dot, norm, size_of
-from jaxinfo.verify._modes import jvp
+from jaxinfo.verify._modes import jvp, vjp
+from jaxinfo.verify._noise import NOISE, spread
 from jaxinfo.verify._problem import Arrays
 from jaxinfo.verify._vectors import Vector, join
 
@@ -35,6 +36,7 @@ def exact_laws(checker: Checker, v: list[np.ndarray]) -> Iterator[Found]:
         yield from _transposed(asked)
     if modes.second in ("forward-over-reverse", "reverse-over-reverse"):
         yield _symmetric(asked, modes.second)
+        yield from _in_the_cotangent(asked)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +150,27 @@ def _symmetric(asked: _Asked, kind: str) -> Found:
     scale = norm(w * np.where(mask, here, 0)) + norm(v * np.where(mask, swapped, 0))
     bars = np.abs(masked_dot(w, asked.noise["second"][0], mask)) * 2
     return asked.law(kind, "Hessian symmetric", left, right, scale, bars, np.ones(1, bool))
+
+
+def _in_the_cotangent(asked: _Asked) -> Iterator[Found]:
+    """Differentiate reverse mode by its cotangent, as the second derivative of g(f(x)) does: it is linear in it."""
+    engine = asked.engine
+    if engine.exact.form != RETRACED:
+        return
+    call = engine.exact.value
+
+    def along(xs: Arrays, u: Arrays, du: Arrays) -> Arrays:
+        return jax.jvp(lambda c: vjp(call, xs, c)[1], (u,), (du,))[1]
+
+    with float64():
+        xs, u, du = ([jnp.asarray(x) for x in arrays] for arrays in (engine.xs, asked.u, asked.other_u))
+        try:
+            found = join(jax.jit(along)(xs, u, du))
+        except Exception:  # a rule that cannot be differentiated: `second` has the row
+            return
+    wanted = engine.claims(asked.v, asked.other_u)["reverse"]
+    size, bars = size_of(wanted, asked.inputs), spread(asked.noise["reverse"]).max(initial=0.0) * np.ones(1)
+    yield asked.law("reverse", "derivative in the cotangent", found, wanted, size, bars, asked.inputs)
 
 
 def _mixed(a: float, x: list[np.ndarray], b: float, y: list[np.ndarray]) -> list[np.ndarray]:

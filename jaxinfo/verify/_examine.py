@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxinfo.verify import _locate
-from jaxinfo.verify._along import LENIENT, SINGLE, Checker, Fault
+from jaxinfo.verify._along import LENIENT, MANY, SINGLE, Checker
 from jaxinfo.verify._directions import (
     Direction,
     first_directions,
@@ -19,13 +19,13 @@ from jaxinfo.verify._directions import (
     random_cotangent,
     restricted,
 )
+from jaxinfo.verify._element import stands
 from jaxinfo.verify._engine import Engine
 from jaxinfo.verify._floats import float64
 from jaxinfo.verify._jaxprs import primitives
+from jaxinfo.verify._outcome import Fault
 from jaxinfo.verify._session import Session
 from jaxinfo.verify._vectors import Vector, join
-
-_MANY = 200_000  # inputs, from where an evaluation is dear
 
 
 def examine(engine: Engine, keep: Vector, session: Session, directions: int, order: int, own_eps: float) -> Checker:
@@ -48,8 +48,9 @@ def examine(engine: Engine, keep: Vector, session: Session, directions: int, ord
         )
         wrong = checker.along(rest) if join(rest.v).any() else None
         if wrong is not None:
-            find_element(checker, wrong, session.found.faults[0])
-    if order >= 2 and not session.found.faults and len(session.found.kinks) == kinks_before:
+            stands(checker, wrong)
+    settled = not session.found.faults and not session.found.rough and len(session.found.kinks) == kinks_before
+    if order >= 2 and settled:
         for direction in todo[: 1 if join(engine.xs).size > 100_000 else 2]:
             if session.out_of_time():
                 session.found.notes.append("The budget ended before the second derivative was checked.")
@@ -65,20 +66,17 @@ def _along_all(checker: Checker, todo: list[Direction], session: Session, own_ep
             session.found.notes.append("The budget ended before all directions were checked.")
             return
         while (wrong := checker.along(direction)) is not None:
-            fault = session.found.faults[0]
-            exists = find_element(checker, wrong, fault)
-            if exists and not checker.lenient and (why := _immaterial(fault, checker, own_eps)):
+            if not stands(checker, wrong):
+                if session.found.rough:
+                    break
+                continue
+            if not checker.lenient and (why := _immaterial(session.found.faults[0], checker, own_eps)):
                 session.found.faults.clear()
                 session.found.forget()
                 session.found.notes.append(why)
                 checker.lenient = LENIENT
                 continue
-            if exists:
-                return
-            # along this element alone there is no derivative: a kink that the sum over all had hidden
-            session.found.faults.clear()
-            session.found.kinks.append(f"input {fault.input}")
-            checker.keep = checker.keep * (np.arange(checker.keep.size) != fault.input)
+            return
 
 
 def _only_near(checker: Checker, before: int) -> bool:
@@ -90,7 +88,7 @@ def _only_near(checker: Checker, before: int) -> bool:
     relative = first_directions(checker.engine.xs, checker.rng, 2)[1]
     wrong = checker.along(relative)
     if wrong is not None:
-        find_element(checker, wrong, checker.found.faults[0])
+        stands(checker, wrong)
     return wrong is None and len(kinks) == count
 
 
@@ -130,11 +128,11 @@ def _along_symmetric_matrices(checker: Checker, todo: list[Direction], session: 
 def directions_for(checker: Checker, count: int) -> list[Direction]:
     """Return all directions to check, the random ones first."""
     xs = checker.engine.xs
-    plain = first_directions(xs, checker.rng, 1 if join(xs).size > _MANY else max(1, count - 1))
+    plain = first_directions(xs, checker.rng, 1 if join(xs).size > MANY else max(1, count - 1))
     led: list[Direction] = []
     if checker.engine.exact.modes.reverse:
         led = led_by(checker.gradient, xs, checker.rng)
-    leaves = leaf_by_leaf(xs, checker.rng) if 1 < len(xs) <= 8 and join(xs).size < _MANY else []
+    leaves = leaf_by_leaf(xs, checker.rng) if 1 < len(xs) <= 8 and join(xs).size < MANY else []
     return plain + led + leaves
 
 
@@ -145,50 +143,49 @@ def _hold_the_undefined(checker: Checker) -> None:
     if not engine.exact.modes.reverse:
         return
     pulled = checker.gradient
-    bad = np.flatnonzero(~np.isfinite(pulled) & (checker.keep != 0))
-    for j in bad[np.unique(np.linspace(0, len(bad) - 1, 3).astype(int))] if len(bad) else ():
-        direction, length = _locate.single(engine.xs, int(j))
+    bad = ~np.isfinite(pulled) & (checker.keep != 0)
+    if not engine.mask.all():  # 0 times the infinite slope of an output that is not finite either is nobody's fault
+        excused = bad & ~np.isfinite(engine.pulled(1.0 - engine.mask))
+        _ask_forward(checker, excused)
+        bad &= ~excused
+    for j in _some(bad):
+        direction, length = _locate.single(engine.xs, j)
         found = engine.weighted(direction, checker.u)
         if found.exists[-1] and np.isfinite(found.error[-1]):
             claim, reference, bar = float(pulled[j]), found.value[-1] / length, found.error[-1] / length
             text = f"reverse mode gives {claim} where the derivative is {reference:.6g}"
-            checker.found.faults.append(Fault("reverse", int(j), None, claim, reference, bar, text))
+            checker.found.faults.append(Fault("reverse", j, None, claim, reference, bar, text))
             break
-        checker.found.kinks.append(f"the outputs along input {int(j)}")
+        checker.found.kinks.append(f"the outputs along input {j}")
     checker.keep = checker.keep * np.isfinite(pulled)
 
 
-def find_element(checker: Checker, here: Direction, fault: Fault) -> bool:
-    """Name the element that a fault along a direction comes from, by bisection, and say whether it has a derivative.
-
-    `fault` is refined in place.
-
-    Returns:
-        Whether the derivative with respect to that element exists.
-    """
+def _ask_forward(checker: Checker, excused: np.ndarray) -> None:
+    """Ask forward mode for the finite outputs where reverse mode cannot tell them from those that are not finite."""
     engine = checker.engine
-    if fault.mode == "forward" and fault.output is not None:
-        j = _locate.wrong_input_of_output(engine, here.v, fault.output)
-    else:
-        j = _locate.wrong_input(engine, here.v, checker.u, engine.pulled(checker.u))
-    direction, length = _locate.single(engine.xs, j)
-    found = engine.weighted(direction, checker.u)
-    value, bars = found.value / length, found.error / length
-    fault.input = j
-    if fault.mode == "forward":
-        column = engine.tangent(direction) / length
-        with np.errstate(all="ignore"):
-            ratio = np.abs(column - value[:-1]) / (bars[:-1] + np.finfo(float).tiny)
-        i = fault.output if fault.output is not None else int(np.nanargmax(np.where(engine.mask, ratio, 0)))
-        fault.value, fault.reference, fault.bar = column[i], value[i], bars[i]
-        return bool(found.exists[i])
-    if engine.mask.size == 1:
-        fault.output = 0
-        fault.value, fault.reference, fault.bar = engine.pulled(checker.u)[j] / checker.u[0], value[0], bars[0]
-        return bool(found.exists[0])
-    i = _locate.wrong_output(engine, found.value[:-1], found.error[:-1], j, length)
-    one = np.zeros(engine.mask.size)
-    one[i] = 1
-    fault.output = i
-    fault.value, fault.reference, fault.bar = engine.pulled(one)[j], value[i], bars[i]
-    return bool(found.exists[i])
+    if excused.any():
+        checker.found.notes.append("The gradient is not finite where an output is not, and was not asked for there.")
+    places = _some(excused) if engine.exact.modes.forward else []
+    if not places:
+        return
+    # 0 times the infinite slope of a root is nobody's fault either
+    smooth = engine.weighted(first_directions(engine.xs, checker.rng, 1)[0].v, checker.u).exists[:-1]
+    checker.found.kinks += [
+        f"output {int(i)} along a random direction" for i in np.flatnonzero(engine.mask & ~smooth)[:1]
+    ]
+    for j in places:
+        direction, length = _locate.single(engine.xs, j)
+        column, found = engine.tangent(direction), engine.weighted(direction, checker.u)
+        bad = engine.mask & smooth & ~np.isfinite(column) & found.exists[:-1] & np.isfinite(found.error[:-1])
+        if bad.any():
+            i = int(np.argmax(bad))
+            claim, reference, bar = column[i] / length, found.value[i] / length, found.error[i] / length
+            text = f"forward mode gives {claim} where the derivative is {reference:.6g}"
+            checker.found.faults.append(Fault("forward", j, i, claim, reference, bar, text))
+            return
+
+
+def _some(flags: np.ndarray) -> list[int]:
+    """Return the first, the middle and the last place that is flagged."""
+    places = np.flatnonzero(flags)
+    return [int(places[k]) for k in np.unique(np.linspace(0, len(places) - 1, 3).astype(int))] if len(places) else []

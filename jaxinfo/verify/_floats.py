@@ -37,7 +37,7 @@ def is_complex(dtype: Any) -> bool:
 
 
 def bits(dtype: Any) -> int:
-    """Return the width of a floating dtype."""
+    """Return the width of a floating dtype, of a complex one that of its parts."""
     return int(jnp.finfo(dtype).bits)
 
 

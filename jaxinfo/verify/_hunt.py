@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from jaxinfo.verify._arguments import check_count, check_function
 from jaxinfo.verify._draw import draw
 from jaxinfo.verify._edges import edges, out_of_range
 from jaxinfo.verify._findings import TRAINED, Finding, HuntReport
@@ -22,7 +23,7 @@ def hunt(f: Callable[..., Any], *args: Any, examples: int = 100, seed: int = 0) 
 
     - a finite value with a nan gradient, in reverse or forward mode;
     - forward mode that differs from reverse mode;
-    - jit that differs from eager;
+    - jit that differs from eager: a number from none, or, at `args`, by more than rounding;
     - a label out of range with a finite value: another class was taken, silently; or whose gradient is not that of
       the value: an example that counts as ignored is still trained on;
     - half precision whose value is not finite where float64's could be held.
@@ -31,13 +32,19 @@ def hunt(f: Callable[..., Any], *args: Any, examples: int = 100, seed: int = 0) 
 
     Args:
         f: Any function of pytrees that returns a pytree.
-        *args: Arguments to start from; shapes and dtypes are kept. Infinite arguments are legal.
+        *args: Arguments to start from; shapes and dtypes are kept. Infinite arguments are legal. Arrays of a real
+            floating dtype are varied, and labels; Python numbers, keys, strings and functions are held.
         examples: Number of inputs that hypothesis draws; 0 for the bank alone.
         seed: Of the random direction.
 
     Returns:
         A report that is true when nothing was found. Each finding names the first operation whose nan reached the
         result, and the line of code it came from.
+
+    Raises:
+        TypeError: `f` is not a function.
+        ValueError: `args`, or what `f` returns, hold no array of a real floating dtype; `examples` or `seed` is not a
+            non-negative integer.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -47,6 +54,9 @@ def hunt(f: Callable[..., Any], *args: Any, examples: int = 100, seed: int = 0) 
         >>> bool(report), report.findings[0].kind
         (False, 'finite value, nan gradient')
     """
+    check_function(f)
+    check_count("examples", examples)
+    check_count("seed", seed)
     probe = Probe.of(f, args, seed)
     found: dict[tuple[str, str, str], Finding] = {}
     tried = 0

@@ -12,7 +12,7 @@ import jax
 import jax.extend.core as jex
 import numpy as np
 
-from jaxinfo.verify._floats import is_float
+from jaxinfo.verify._floats import is_complex, is_float
 
 _INLINED = ("call_jaxpr", "jaxpr", "fun_jaxpr")
 # Programs in their parameters belong to the operation and are left as they are.
@@ -72,9 +72,9 @@ def rewritten(closed: Any, rule: Rule) -> Callable[..., list[Any]]:
 
 
 def float_dtypes(closed: Any) -> set[np.dtype]:
-    """Return the floating dtypes of everything in the program that depends on an argument."""
+    """Return the floating dtypes of everything that depends on an argument, of a complex one that of its parts."""
     results: list[Any] = [v.aval for eqn in dependent(closed) for v in eqn.outvars]
-    return {np.dtype(aval.dtype) for aval in results if is_float(aval.dtype)}
+    return {np.dtype(jax.numpy.finfo(aval.dtype).dtype) for aval in results if _inexact(aval.dtype)}
 
 
 def dependent(closed: Any) -> list[jex.JaxprEqn]:
@@ -87,13 +87,17 @@ def dependent(closed: Any) -> list[jex.JaxprEqn]:
             flags = [not isinstance(atom, jex.Literal) and atom in tainted for atom in eqn.invars]
             if any(flags):
                 found.append(eqn)
-                tainted.update(v for v in eqn.outvars if is_float(v.aval.dtype))
+                tainted.update(v for v in eqn.outvars if _inexact(v.aval.dtype))
                 for inner in _jaxprs_in(eqn.params):
                     whole = len(inner.invars) != len(flags)
-                    walk(inner, [is_float(v.aval.dtype) and (whole or f) for v, f in _padded(inner.invars, flags)])
+                    walk(inner, [_inexact(v.aval.dtype) and (whole or f) for v, f in _padded(inner.invars, flags)])
 
-    walk(closed.jaxpr, [is_float(v.aval.dtype) for v in closed.jaxpr.invars])
+    walk(closed.jaxpr, [_inexact(v.aval.dtype) for v in closed.jaxpr.invars])
     return found
+
+
+def _inexact(dtype: Any) -> bool:
+    return is_float(dtype) or is_complex(dtype)
 
 
 def primitives(closed: Any) -> set[str]:

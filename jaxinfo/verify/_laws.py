@@ -23,8 +23,10 @@ def hold(
     bound = np.broadcast_to(np.where(np.isfinite(allowed), allowed, np.inf), off.shape)
     if not off.size:  # nothing that could differ
         return Row(mode, name, dtype, 0.0, 0.0, 0.0, "ok"), None
-    i = int(np.argmax(off - bound))
-    wrong = bool(off[i] > bound[i])
+    wrong = bool((off > bound).any())
+    with np.errstate(all="ignore"):
+        beyond = np.where(off > bound, off, 0) if wrong else np.where(np.isfinite(bound), off - bound, -np.inf)
+    i = int(np.argmax(beyond))
     size = scale if scale > 1e-300 else 1.0
     largest = float(off.max(initial=0.0)) / size
     row = Row(mode, name, dtype, largest, largest / unit, float(bound[i]) / size, "WRONG" if wrong else "ok")

@@ -31,12 +31,12 @@ def bisect(size: int, residual: Callable[[np.ndarray], float], start: np.ndarray
     return int(keep[0])
 
 
-def wrong_input(engine: Engine, v: list[np.ndarray], u: Vector, claimed: Vector) -> int:
+def wrong_input(engine: Engine, v: list[np.ndarray], u: Vector, claimed: Vector, *, careful: bool = False) -> int:
     """Return the input whose claimed derivative of <u, F> differs from the oracle's, by bisection of `v`."""
     weights = join(v)
 
     def residual(mask: np.ndarray) -> float:
-        value, bar = engine.glance(restricted(v, mask), u)
+        value, bar = engine.glance(restricted(v, mask), u, careful=careful)
         terms = claimed * weights * mask
         # in units of the bar, else the half with the greater rounding error looks worse
         return (_sum(terms) - value[-1]) / (bar[-1] + _ROUNDING * _sum(np.abs(terms)) + _TINY)
@@ -44,7 +44,7 @@ def wrong_input(engine: Engine, v: list[np.ndarray], u: Vector, claimed: Vector)
     return bisect(weights.size, residual, weights != 0)
 
 
-def wrong_input_of_output(engine: Engine, v: list[np.ndarray], output: int) -> int:
+def wrong_input_of_output(engine: Engine, v: list[np.ndarray], output: int, *, careful: bool = False) -> int:
     """Return the input whose tangent the forward mode carries wrongly into one output."""
     weights = join(v)
     u = np.zeros(engine.mask.size)
@@ -52,7 +52,7 @@ def wrong_input_of_output(engine: Engine, v: list[np.ndarray], output: int) -> i
 
     def residual(mask: np.ndarray) -> float:
         direction = restricted(v, mask)
-        value, bar = engine.glance(direction, u)
+        value, bar = engine.glance(direction, u, careful=careful)
         claim = engine.tangent(direction)[output]
         return (claim - value[output]) / (bar[output] + _ROUNDING * abs(claim) + _TINY)
 
@@ -63,8 +63,8 @@ def wrong_output(engine: Engine, reference: Vector, bars: Vector, column: int, s
     """Return the output whose claimed derivative with respect to one input differs, by bisection of the cotangent."""
 
     def residual(mask: np.ndarray) -> float:
-        claim = engine.pulled(mask)[column] * step
-        return (claim - _sum(mask * reference)) / (_sum(mask * bars) + _ROUNDING * abs(claim) + _TINY)
+        claim, here = engine.pulled(mask)[column] * step, mask != 0
+        return (claim - _sum(reference[here])) / (_sum(bars[here]) + _ROUNDING * abs(claim) + _TINY)
 
     return bisect(reference.size, residual, np.isfinite(reference))
 

@@ -10,13 +10,7 @@ choice of the entry is that of Ridders, Adv. Eng. Software 4, 1982). An entry's 
 - how far it lies outside the bars of every smaller step, so that two large steps that agree by chance (a flat
   region reached on both sides) are not believed.
 
-Each output has its own entry. What is left over says why there is no derivative: one-sided slopes
-
-    S(h) = (F(x + h v) - 2 F(x) + F(x - h v)) / h -> F'(x+) - F'(x-)
-
-that stay apart down to the smallest step that can be resolved, slopes that grow without bound, a jump, or no value on
-one side.
-A kink *near* x ends the ladder's upper part and nothing else.
+Each output has its own entry. `_defects` says why there may be none.
 """
 
 import dataclasses
@@ -24,11 +18,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from jaxinfo.verify._defects import LAST, blur, jumps, kinks, moves, one_sided, rough, unbounded
 from jaxinfo.verify._vectors import Vector
 
 Line = Callable[[float], Vector]
 
 _DEPTH = 3  # columns of the table: errors up to h^6 are removed
+_EXPLAINED = 64.0  # times the measured rounding
 _GLANCE = -9  # steps of 2^-9, 2^-11 and 2^-13
 _FIRST, _LEVELS, _DEEPER = -3, 12, 12  # steps of 2^-3 down to 2^-25, or to 2^-49 where those do not decide
 
@@ -37,12 +33,16 @@ _FIRST, _LEVELS, _DEEPER = -3, 12, 12  # steps of 2^-3 down to 2^-25, or to 2^-4
 class Derivative:
     """Along one direction, one entry per output.
 
-    `slope` bounds the size of difference quotients seen: what a derivative of 0 is 0 in comparison with.
+    `slope` bounds the size of difference quotients seen: what a derivative of 0 is 0 in comparison with. Where F is
+    `rough` nothing is known of its derivative, and the error is infinite; `blur` is by how much quotients of smaller
+    steps than the one that was believed leave it beyond what rounding explains.
     """
 
     value: Vector
     error: Vector
     exists: np.ndarray
+    rough: np.ndarray
+    blur: Vector
     slope: Vector
     evaluations: int
     step: float
@@ -61,12 +61,21 @@ def differentiate(
     steps = 2.0**first * ratio ** -np.arange(usable)
     plus, minus = _both_sides(line, steps)
     found = _read(steps, plus, minus, at_zero, floor, least, ratio)
-    if coarse or not _unsettled(found):
-        return found
+    if coarse:
+        # on so few large steps, in so low a precision, all may look rough
+        return dataclasses.replace(found, rough=np.zeros_like(found.rough), blur=np.zeros_like(found.blur))
+    if not _unsettled(found):
+        return _unresolved_where_rough(found)
     more = steps[-1] * ratio ** -np.arange(1, _DEEPER + 1)
     further = _both_sides(line, more)
     steps, plus, minus = (np.concatenate(pair) for pair in ((steps, more), (plus, further[0]), (minus, further[1])))
-    return _read(steps, plus, minus, at_zero, floor, least, ratio)
+    return _unresolved_where_rough(_read(steps, plus, minus, at_zero, floor, least, ratio))
+
+
+def _unresolved_where_rough(found: Derivative) -> Derivative:
+    """Return what is found with no bar where F is rough: nothing was seen of a slope there, or of a kink."""
+    error = np.where(found.rough, np.inf, found.error)
+    return dataclasses.replace(found, error=error, exists=found.exists | found.rough | np.isinf(found.blur))
 
 
 def glance(line: Line, at_zero: Vector, *, floor: float, least: Vector, coarse: bool = False) -> tuple[Vector, Vector]:
@@ -77,7 +86,7 @@ def glance(line: Line, at_zero: Vector, *, floor: float, least: Vector, coarse: 
     steps = 2.0**_GLANCE * 4.0 ** -np.arange(3)
     plus, minus = _both_sides(line, steps)
     sigma = 8 * floor * np.maximum(np.abs(plus), np.abs(minus)).max(axis=0) + least
-    return _extrapolate((plus - minus) / (2 * steps[:, None]), sigma, steps, 4.0)
+    return _extrapolate((plus - minus) / (2 * steps[:, None]), sigma, steps, 4.0)[:2]
 
 
 def _both_sides(line: Line, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -86,8 +95,8 @@ def _both_sides(line: Line, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _unsettled(found: Derivative) -> bool:
-    bad = ~found.exists | ~(found.error <= 1e-5 * np.maximum(np.abs(found.value), 1e-3 * found.slope))
-    return bool(bad.any()) if bad.size <= 4096 else bool((~found.exists).any() or bad.mean() > 0.5)
+    bad = ~found.exists | found.rough | ~(found.error <= 1e-5 * np.maximum(np.abs(found.value), 1e-3 * found.slope))
+    return bool(bad.any()) if bad.size <= 4096 else bool((~found.exists | found.rough).any() or bad.mean() > 0.5)
 
 
 def _read(
@@ -99,13 +108,17 @@ def _read(
         quotient = (plus - minus) / (2 * h)
         # the scatter is nothing where values fall on a coarse grid, as those of a difference of large numbers do
         sigma = np.maximum(_scatter(quotient, plus, minus, steps, floor), least)
-        value, error = _extrapolate(quotient, sigma, steps, ratio)
-        kink = _kinks(plus, minus, middle, steps, np.maximum(sigma, floor * np.abs(middle)))
-        kink |= _unbounded(quotient, sigma, steps) | _one_sided(plus, minus)
-        kink |= _jumps(plus, minus, middle, np.maximum(least, floor * np.abs(middle)))
+        value, error, level = _extrapolate(quotient, sigma, steps, ratio)
+        kink = kinks(plus, minus, middle, steps, np.maximum(sigma, floor * np.abs(middle)))
+        kink |= jumps(plus, minus, middle, np.maximum(least, floor * np.abs(middle)))
         slope = np.nanmax(np.where(np.isfinite(plus - minus), np.abs(plus - middle) + np.abs(minus - middle), 0) / h, 0)
+        size = np.abs(np.concatenate([plus[-LAST:], minus[-LAST:], middle[None]]))
+        rounding = _EXPLAINED * np.maximum(least, floor * np.where(np.isfinite(size), size, 0).max(axis=0))
+        kink |= unbounded(quotient, sigma, rounding, steps) | one_sided(plus, minus)
+        unseen = rough(plus, minus, middle, rounding)
+        smeared = blur(quotient - value, level, moves(plus, minus), rounding, steps)
     exists = ~kink & np.isfinite(middle)
-    return Derivative(value, error, exists, slope, 2 * len(steps), float(steps[-1]))
+    return Derivative(value, error, exists, unseen, smeared, slope, 2 * len(steps), float(steps[-1]))
 
 
 def _scatter(quotient: np.ndarray, plus: np.ndarray, minus: np.ndarray, steps: np.ndarray, floor: float) -> np.ndarray:
@@ -118,10 +131,11 @@ def _scatter(quotient: np.ndarray, plus: np.ndarray, minus: np.ndarray, steps: n
 
 def _extrapolate(
     quotient: np.ndarray, sigma: np.ndarray, steps: np.ndarray, ratio: float
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the best entry of the table for each output, its bar, and the row that it stands in."""
     count, size = quotient.shape
     rounding = 2 * sigma / steps[:, None]
-    best, bar = np.full(size, np.nan), np.full(size, np.inf)
+    best, bar, level = np.full(size, np.nan), np.full(size, np.inf), np.zeros(size, int)
     columns: list[list[np.ndarray]] = []
     for k in range(count):
         row = [quotient[k]]
@@ -139,48 +153,9 @@ def _extrapolate(
             candidate = spread + rounding[k] + outside
             better = candidate < bar
             best, bar = np.where(better, entry, best), np.where(better, candidate, bar)
+            level = np.where(better, k, level)
         own = 2 * (rounding[k] + np.abs(quotient[k] - quotient[k - 1]))
         own = np.where(np.isfinite(own), own, np.inf)
         centre = np.where(np.isfinite(quotient[k]), quotient[k], 0)
         low, high = np.maximum(low, centre - own), np.minimum(high, centre + own)
-    return best, bar
-
-
-def _kinks(plus: np.ndarray, minus: np.ndarray, middle: Vector, steps: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """Return where the one-sided slopes stay apart down to the smallest step that resolves them."""
-    apart = np.abs((plus - middle) + (minus - middle)) / steps[:, None]
-    resolved = np.isfinite(apart) & (apart > 32 * sigma / steps[:, None])
-    # the smallest four steps that resolve anything: a smooth function's S falls 64-fold over them
-    kink = np.zeros(apart.shape[1], bool)
-    last = np.where(resolved, np.arange(len(steps))[:, None], -1).max(axis=0)
-    enough = last >= 3
-    k = np.maximum(last, 3)
-    pick = np.take_along_axis
-    small, large = pick(apart, k[None], 0)[0], pick(apart, k[None] - 3, 0)[0]
-    kink[enough] = (small > 0.4 * large)[enough]
-    # smaller steps that no longer resolve the same jump because it is gone, not because noise covers it, clear it
-    gone = np.zeros_like(kink)
-    for i in range(len(steps)):
-        below = (i > last) & np.isfinite(apart[i])
-        gone |= below & (apart[i] + 8 * sigma / steps[i] < 0.4 * small)
-    return kink & ~gone
-
-
-def _unbounded(quotient: np.ndarray, sigma: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Return where difference quotients grow on every one of the six smallest steps."""
-    size = np.abs(quotient[-7:])
-    grows = size[1:] > 1.5 * size[:-1] + 8 * sigma / steps[1:][-6:, None]
-    return np.asarray(grows.all(axis=0)) if len(grows) == 6 else np.zeros(quotient.shape[1], bool)
-
-
-def _jumps(plus: np.ndarray, minus: np.ndarray, middle: Vector, rounding: Vector) -> np.ndarray:
-    """Return where F stays away from F(x) on some side, however small the step: by more than rounding, and visibly."""
-    away = np.maximum(np.abs(plus - middle), np.abs(minus - middle))
-    largest = np.max(np.where(np.isfinite(away), away, 0), axis=0)
-    last = away[-6:]
-    return np.asarray((last.min(axis=0) > 32 * rounding + 1e-6 * largest) & (last[-1] > 0.5 * last[0]))
-
-
-def _one_sided(plus: np.ndarray, minus: np.ndarray) -> np.ndarray:
-    """Return where F has no finite value on one side, however small the step."""
-    return np.asarray(~np.isfinite(plus[-3:] + minus[-3:]).any(axis=0))
+    return best, bar, level

@@ -9,9 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxinfo.verify._engine import NOISE, Engine, spread
+from jaxinfo.verify._engine import Engine
 from jaxinfo.verify._floats import as_called, eps, float64
 from jaxinfo.verify._modes import Modes, available, claims
+from jaxinfo.verify._noise import NOISE, spread
 from jaxinfo.verify._problem import Problem, flatten
 from jaxinfo.verify._report import Row
 from jaxinfo.verify._vectors import Vector, cast, join

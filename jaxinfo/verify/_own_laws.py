@@ -1,4 +1,4 @@
-"""Laws within the caller's dtype: eager = jit; vmap = loop; the same on every run."""
+"""Laws within the caller's dtype: eager = jit; vmap = loop; multiples; the same on every run."""
 
 import dataclasses
 from collections.abc import Generator, Iterator
@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinfo.verify._engine import NOISE, Engine, spread
+from jaxinfo.verify._engine import Engine
 from jaxinfo.verify._jaxprs import count_operations, primitives
 from jaxinfo.verify._laws import Found, hold, size_of
 from jaxinfo.verify._modes import claims
+from jaxinfo.verify._noise import NOISE, spread
 from jaxinfo.verify._own import Own, compare
 from jaxinfo.verify._report import Row
 from jaxinfo.verify._vectors import Vector, cast, join
@@ -43,8 +44,9 @@ class Asked:
 
 
 def own_laws(asked: Asked) -> Iterator[Found]:
-    """Yield the laws within the caller's dtype: the same when run again, without jit, and under vmap."""
+    """Yield the laws within the caller's dtype: the same when run again, scaled, without jit, and under vmap."""
     yield from _again(asked)
+    yield from _scaled(asked)
     yield from _eager(asked)
     yield from _vmapped(asked)
     yield from _directions(asked)
@@ -62,11 +64,30 @@ def _again(asked: Asked) -> Iterator[Found]:
         yield Row(mode, "run again", mine.dtype, np.nan, np.nan, 0.0, status), text
 
 
+def _scaled(asked: Asked) -> Iterator[Found]:
+    """Ask for multiples by powers of two, which change no digit, of either sign: a threshold shows, or a clipping."""
+    mine, engine = asked.mine, asked.engine
+    half = mine.eps > 1e-4
+    noise, unit = engine.noise(asked.v, asked.u, NOISE), max(mine.eps, engine.exact.eps)
+    for c in (2.0**-3, -(2.0**3)) if half else (2.0**-12, -(2.0**10)):
+        out = mine.run(mine.compiled, [c * d for d in asked.v], [c * d for d in asked.u])
+        for mode in ("forward", "reverse"):
+            if mode not in out or mode not in asked.counted:
+                continue
+            mask = asked.counted[mode] & np.isfinite(asked.claimed[mode])
+            if half and abs(c) > 1:  # half precision overflows soon
+                mask = mask & np.isfinite(out[mode])
+            size, local = size_of(asked.claimed[mode], mask), spread(noise[mode]) / NOISE
+            allowed = abs(c) * 32 * unit * (local + local.max(initial=0.0) + size) + mine.least
+            title, wanted = f"times {c:.2g}", c * asked.claimed[mode]
+            yield hold(mode, title, mine.dtype, out[mode], wanted, allowed, abs(c) * size, mask, mine.eps)
+
+
 def _eager(asked: Asked) -> Iterator[Found]:
     mine = asked.mine
     plain = claims(mine.flat.call, dataclasses.replace(mine.modes, second=None))
-    point, back = [jnp.zeros(p.shape, p.dtype) for p in mine.flat.inputs], cast(asked.u, mine.flat.outputs)
     with mine.settings():
+        point, back = [jnp.zeros(p.shape, p.dtype) for p in mine.flat.inputs], cast(asked.u, mine.flat.outputs)
         operations = count_operations(jax.make_jaxpr(plain)(point, point, back))
     if operations > _LONG:  # each is compiled alone, which takes longer than all else
         yield asked.said_of_all("eager", f"not run: {operations} operations"), None

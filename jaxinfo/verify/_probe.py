@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxinfo.verify._arguments import check_probed
 from jaxinfo.verify._blame import blame
 from jaxinfo.verify._check import check_gradients
 from jaxinfo.verify._findings import TRAINED, Finding
 from jaxinfo.verify._floats import eps, float64, is_float
 from jaxinfo.verify._report import Verdict
 
+_PART = 0.01  # of the largest element, by which rounding does not move what is computed from ordinary numbers
 _TERMS = 256.0  # units in the last place of the sum of magnitudes that two orders of summation may differ by
 
 
@@ -32,7 +34,7 @@ class Probe:
     def of(cls, f: Callable[..., Any], args: tuple[Any, ...], seed: int) -> "Probe":
         paths, tree = jax.tree_util.tree_flatten_with_path(args)
         leaves = [leaf for _, leaf in paths]
-        places = [i for i, x in enumerate(leaves) if isinstance(x, jax.Array | np.ndarray | np.generic)]
+        places = [i for i, x in enumerate(leaves) if _is_array(x)]
         start = [np.asarray(leaves[i]) for i in places]
         rng = np.random.default_rng(seed)
         tangents = [rng.choice([-1.0, 1.0, 2.0], size=x.shape) for x in start]
@@ -43,6 +45,9 @@ class Probe:
                 filled[i] = x
             return jax.tree_util.tree_unflatten(tree, filled)
 
+        def value(arrays: Sequence[Any]) -> list[Any]:
+            return [y for y in jax.tree_util.tree_leaves(f(*rebuild(arrays))) if _is_array(y) and is_float(y.dtype)]
+
         def ask(arrays: Sequence[Any]) -> dict[str, Any]:
             floats = [i for i, x in enumerate(arrays) if is_float(x.dtype)]
 
@@ -50,8 +55,7 @@ class Probe:
                 filled = list(arrays)
                 for i, x in zip(floats, xs, strict=True):
                     filled[i] = x
-                out = jax.tree_util.tree_leaves(f(*rebuild(filled)))
-                return [y for y in out if jnp.issubdtype(jnp.result_type(y), jnp.floating)]
+                return value(filled)
 
             xs = [arrays[i] for i in floats]
             v = [jnp.asarray(tangents[i], arrays[i].dtype) for i in floats]
@@ -65,10 +69,7 @@ class Probe:
 
         names = ["args" + jax.tree_util.keystr(paths[i][0]) for i in places]
 
-        def value(arrays: Sequence[Any]) -> list[Any]:
-            out = jax.tree_util.tree_leaves(f(*rebuild(arrays)))
-            return [y for y in out if jnp.issubdtype(jnp.result_type(y), jnp.floating)]
-
+        check_probed(start, jax.eval_shape(value, [jnp.asarray(x) for x in start]) if start else [])
         return cls(start, names, rebuild, ask, _compiled(ask, start), value)
 
     def faults(self, name: str, leaves: list[np.ndarray], *, eager: bool = True) -> Iterator[Finding]:
@@ -111,29 +112,37 @@ class Probe:
     def _eager(self, name: str, leaves: list[np.ndarray], arrays: list[Any], fast: dict[str, Any]) -> Iterator[Finding]:
         slow = self.ask(arrays)
         for mode in ("value", "forward", "reverse"):
-            if fast[mode] is None or slow[mode] is None:
-                continue
-            for a, b in zip(fast[mode], slow[mode], strict=True):
-                one, two = np.asarray(a).astype(np.float64), np.asarray(b).astype(np.float64)
-                size = np.abs(np.where(np.isfinite(one), one, 0)).max(initial=0.0)
-                with np.errstate(all="ignore"):
-                    same = (np.isnan(one) & np.isnan(two)) | (one == two)
-                    differs = ~same & ~(np.abs(one - two) <= _TERMS * eps(a.dtype) * size)
-                # rounding moves digits; that one is a number and the other is not is never rounding
-                if (differs & (np.isnan(one) != np.isnan(two))).any():
+            for a, b in zip(fast[mode] or (), slow[mode] or (), strict=False):  # none where the mode is not there
+                one, two = (np.atleast_1d(np.asarray(x).astype(np.float64)) for x in (a, b))
+                differs = _more_than_rounding(one, two, eps(a.dtype), ordinary=name == "as given")
+                if differs.any():
                     text = f"{mode} is {one[differs].flat[0]:.6g} under jit and {two[differs].flat[0]:.6g} without"
                     yield Finding("jit differs from eager", name, self.rebuild(leaves), text, "", "")
                     return
 
     def silent(self, name: str, leaves: list[np.ndarray]) -> Finding | None:
-        """Return a finding if a label out of range has a finite value that is not 0."""
+        """Return a finding if a label out of range has a finite value that its example goes into."""
         value = self.compiled([jnp.asarray(x) for x in leaves])["value"]
         if not _finite(value) or not value:
             return None
         first = np.asarray(value[0]).ravel()[:1]
-        if first.size and first[0] == 0:
-            return None  # ignored, which may be meant
+        if (first.size and first[0] == 0) or self._ignored(leaves, value):  # which may be meant
+            return None
         return Finding("label out of range, finite value", name, self.rebuild(leaves), f"the value is {first}", "", "")
+
+    def _ignored(self, leaves: list[np.ndarray], value: list[Any]) -> bool:
+        """Whether the value stays when the example of the label that was changed, the first one, is another."""
+        labels = next(x for x, given in zip(leaves, self.start, strict=True) if not np.array_equal(x, given))
+        moved = list(leaves)
+        for k, x in enumerate(leaves):
+            if is_float(x.dtype) and x.ndim and x.shape[:-1] == labels.shape:
+                moved[k] = x.copy()
+                moved[k][(0,) * labels.ndim] = np.cos(
+                    3.0 + 5.0 * np.arange(x.shape[-1])
+                )  # another one than any at hand
+                break
+        other = self.compiled([jnp.asarray(x) for x in moved])["value"]
+        return all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(value, other, strict=True))
 
     def trained(self, name: str, leaves: list[np.ndarray]) -> Finding | None:
         """Return a finding if the gradient at a label out of range is not that of the value: it should be 0 or nan."""
@@ -169,6 +178,30 @@ def _leaf_by_leaf(call: Callable[..., Any], xs: list[Any], v: list[Any]) -> list
     for k in range(len(xs)):
         tangents += jax.jvp(lambda x, k=k: call([*xs[:k], x, *xs[k + 1 :]]), (xs[k],), (v[k],))[1]
     return tangents
+
+
+def _is_array(x: Any) -> bool:
+    """Whether `x` is an array of numbers, which keys and strings are not."""
+    return isinstance(x, jax.Array | np.ndarray | np.generic) and (
+        jnp.issubdtype(x.dtype, jnp.number) or jnp.issubdtype(x.dtype, jnp.bool_)
+    )
+
+
+def _more_than_rounding(one: np.ndarray, two: np.ndarray, unit: float, *, ordinary: bool) -> np.ndarray:
+    """Return where two results of one program differ by what is never rounding.
+
+    Rounding moves digits, at an edge all of them; that one is a number and the other is not it never is, unless one is
+    computed in half precision, which overflows where the other does not.
+    """
+    size = max(np.abs(np.where(np.isfinite(x), x, 0)).max(initial=0.0) for x in (one, two))
+    with np.errstate(all="ignore"):
+        same = (np.isnan(one) & np.isnan(two)) | (one == two)
+        differs = ~same & ~(np.abs(one - two) <= _TERMS * unit * size)
+        far = np.abs(one - two) > _PART * size
+    kind = np.isnan(one) != np.isnan(two)
+    if unit < 1e-4:
+        kind |= np.isfinite(one) != np.isfinite(two)
+    return differs & (kind | (ordinary & far))
 
 
 def _finite(arrays: Any) -> bool:

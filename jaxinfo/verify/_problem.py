@@ -85,7 +85,7 @@ def flatten(f: Callable[..., Any], args: Sequence[Any], dtype: Any = None) -> Pr
 
     shapes = jax.eval_shape(named, point)
     outputs = [
-        Part(_spell(path, "output"), part, tuple(leaf.shape), np.dtype(leaf.dtype))
+        Part(_spell(path, "output"), part, tuple(leaf.shape), np.dtype(jnp.finfo(leaf.dtype).dtype))
         for path, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]
         for part in (("real", "imag") if is_complex(leaf.dtype) else ("",))
     ]

@@ -1,8 +1,8 @@
 """Other arithmetic for a program: in float64 whatever it pins, or with rounding errors put in.
 
-`Widen`    every float that depends on an argument is float64. The oracle of code that pins float32 or computes in
-           bfloat16: the function its author meant, without its rounding. What depends on no argument (random
-           numbers drawn from a key, tables) keeps its own dtype and so its own values.
+`Widen`    every float that depends on an argument is float64, every complex number complex128. The oracle of code
+           that pins float32 or computes in bfloat16: the function its author meant, without its rounding. What
+           depends on no argument (random numbers drawn from a key, tables) keeps its own dtype and so its own values.
 `Perturb`  every inexact result is multiplied by 1 + eps xi, xi in [-1, 1) a hash of its bits. What that does to a
            derivative says how well conditioned it is, operation by operation: its error bar in any dtype.
 """
@@ -14,7 +14,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinfo.verify._floats import bits, is_float
+from jaxinfo.verify._floats import bits, is_complex, is_float
 from jaxinfo.verify._jaxprs import OPAQUE, Rule, bind, counts, renewed
 
 # Their results are exact, or a selection of what came in.
@@ -33,7 +33,12 @@ _SUMS = frozenset(
 # Backward stable at best: their error is that of a matrix changed by eps times its norm.
 _NORMWISE = frozenset(
     "cholesky eig eigh svd qr lu triangular_solve householder_product tridiagonal schur hessenberg geqrf geqp3 ormqr "
-    "tridiagonal_solve fft".split()
+    "tridiagonal_solve".split()
+)
+# Series and asymptotic forms inside one operation: near a root or an edge they are as good as their argument is.
+_SPECIAL = frozenset(
+    "digamma lgamma erf_inv igamma igammac igamma_grad_a polygamma zeta regularized_incomplete_beta "
+    "bessel_i0e bessel_i1e random_gamma_grad".split()
 )
 
 
@@ -58,7 +63,7 @@ class Widen(Rule):
         operands = [widen(x) for x in operands]
         if name == "reduce_precision":
             return operands
-        params = {k: jnp.dtype("float64") if _is_float_dtype(v) else v for k, v in renewed(eqn.params, self).items()}
+        params = {k: _wide_dtype(v) if _is_inexact_dtype(v) else v for k, v in renewed(eqn.params, self).items()}
         if "precision" in params:  # an algorithm named there would round the operands again
             params["precision"] = None
         return [widen(x) for x in bind(eqn, operands, params)]
@@ -68,11 +73,11 @@ class Widen(Rule):
         return any(is_wide(x) for x in operands)
 
     def enter(self, aval: Any) -> jax.ShapeDtypeStruct:
-        """Return float64 in place of any other float."""
-        return jax.ShapeDtypeStruct(aval.shape, jnp.float64 if is_float(aval.dtype) else aval.dtype)
+        """Return float64 in place of any other float, complex128 in place of complex64."""
+        return jax.ShapeDtypeStruct(aval.shape, _wide_dtype(aval.dtype) if _inexact(aval.dtype) else aval.dtype)
 
     def leave(self, value: Any) -> Any:
-        """Return `value` in float64 if it is a float."""
+        """Return `value` in float64 if it is a float, in complex128 if it is complex."""
         return widen(value)
 
 
@@ -107,6 +112,11 @@ class Perturb(Rule):
             return [self._arraywise(x) for x in results]
         elif name == "custom_linear_solve":  # its operands are factors already
             operands = [self._relative(x, amount) for x in operands]
+        elif name == "fft":  # every number goes into every one of the transform
+            operands = [self._normwise(x, len(eqn.params["fft_lengths"])) for x in operands]
+        elif name in _SPECIAL:
+            order = 1 if name == "polygamma" else 0  # it is an integer, and stays one
+            operands = operands[:order] + [self._relative(x, 2 * amount) for x in operands[order:]]
         elif name in _NORMWISE:
             operands = [self._normwise(x) for x in operands]
         return [self._relative(x, amount) for x in bind(eqn, operands, eqn.params)]
@@ -117,24 +127,33 @@ class Perturb(Rule):
     def _arraywise(self, x: Any) -> Any:
         return x + 8 * self.eps * _noise(x) * jnp.max(jnp.abs(x), initial=0.0) if is_wide(x) else x
 
-    def _normwise(self, x: Any) -> Any:
-        if not is_wide(x) or jnp.ndim(x) < 2:
+    def _normwise(self, x: Any, axes: int = 2) -> Any:
+        if not is_wide(x) or jnp.ndim(x) < axes or not jnp.size(x):
             return x
-        return x + self.eps * _noise(x) * jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
+        return x + self.eps * _noise(x) * jnp.max(jnp.abs(x), axis=tuple(range(-axes, 0)), keepdims=True)
 
 
 def is_wide(x: Any) -> bool:
-    """Whether `x` is float64, which under `Widen` means that it depends on an argument."""
-    return jnp.result_type(x) == jnp.float64
+    """Whether `x` is float64 or complex128, which under `Widen` means that it depends on an argument."""
+    return jnp.result_type(x) in (jnp.float64, jnp.complex128)
 
 
 def widen(x: Any) -> Any:
-    """Return a float in float64, anything else as it is."""
-    return jax.lax.convert_element_type(x, jnp.float64) if is_float(jnp.result_type(x)) else x
+    """Return a float in float64, a complex number in complex128, anything else as it is."""
+    kind = jnp.result_type(x)
+    return jax.lax.convert_element_type(x, _wide_dtype(kind)) if _inexact(kind) else x
 
 
-def _is_float_dtype(value: Any) -> bool:
-    return isinstance(value, np.dtype | type) and is_float(value) and bits(value) < 64
+def _inexact(dtype: Any) -> bool:
+    return is_float(dtype) or is_complex(dtype)
+
+
+def _wide_dtype(dtype: Any) -> np.dtype:
+    return np.dtype(np.complex128 if is_complex(dtype) else np.float64)
+
+
+def _is_inexact_dtype(value: Any) -> bool:
+    return isinstance(value, np.dtype | type) and _inexact(value) and bits(value) < 64
 
 
 def _terms(eqn: Any) -> float:
@@ -148,8 +167,20 @@ def _terms(eqn: Any) -> float:
 
 
 def _noise(x: Any) -> jax.Array:
-    """Return numbers in [-1, 1) that depend on nothing but the bits of `x`: equal values meet equal errors."""
-    word = jax.lax.bitcast_convert_type(jnp.asarray(x, jnp.float64), jnp.uint64)
-    word = (word ^ (word >> 33)) * jnp.uint64(0xFF51AFD7ED558CCD)
-    word = (word ^ (word >> 33)) * jnp.uint64(0xC4CEB9FE1A85EC53)
+    """Return numbers in [-1, 1) that depend on nothing but the bits of `x`: equal values meet equal errors.
+
+    A complex number gets a complex one, since its error is relative to its modulus and has any phase.
+    """
+    if is_complex(jnp.result_type(x)):
+        real, imag = jnp.real(x), jnp.imag(x)
+        return jax.lax.complex(_hashed(real, imag), _hashed(imag, real + 1))
+    return _hashed(x)
+
+
+def _hashed(*parts: Any) -> jax.Array:
+    word = jnp.uint64(0)
+    for part in parts:
+        word = word * jnp.uint64(3) + jax.lax.bitcast_convert_type(jnp.asarray(part, jnp.float64), jnp.uint64)
+        word = (word ^ (word >> 33)) * jnp.uint64(0xFF51AFD7ED558CCD)
+        word = (word ^ (word >> 33)) * jnp.uint64(0xC4CEB9FE1A85EC53)
     return (word >> 11).astype(jnp.float64) * 2.0**-52 - 1

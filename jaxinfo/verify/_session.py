@@ -5,10 +5,11 @@ import time
 
 import numpy as np
 
-from jaxinfo.verify._along import Checker, Fault, Outcome
+from jaxinfo.verify._along import Checker
 from jaxinfo.verify._engine import Engine
-from jaxinfo.verify._exact import AS_IS
+from jaxinfo.verify._exact import RETRACED
 from jaxinfo.verify._floats import eps
+from jaxinfo.verify._outcome import Fault, Outcome
 from jaxinfo.verify._own import Own
 from jaxinfo.verify._report import GradientReport, Row, Verdict, Worst
 from jaxinfo.verify._vectors import place
@@ -42,10 +43,12 @@ class Session:
                 self.found.notes.append(f"{mode} mode raises {text}")
 
     def tabulate(self, checker: Checker, mine: Own) -> None:
-        """Add the rows of the comparison with the oracle."""
+        """Add the rows of the comparison with the oracle, whose faults are of the dtype that they name."""
         unit = max(checker.engine.exact.eps, eps(np.float64))
         wrong = {fault.mode for fault in self.found.faults}
-        label = "float64" if checker.engine.exact.form != AS_IS else mine.dtype
+        label = "float64" if checker.engine.exact.form == RETRACED else mine.dtype
+        for fault in self.found.faults:
+            fault.dtype = fault.dtype or label
         for mode, (_, error, allowed) in self.found.worst_ratio.items():
             status = "WRONG" if mode in wrong else "ok"
             self.found.rows.append(Row(mode, "jit, against the oracle", label, error, error / unit, allowed, status))
@@ -79,6 +82,9 @@ class Session:
         if found.faults:
             verdict, reason = Verdict.WRONG, found.faults[0].text + "."
             worst = _worst(found.faults[0], mine, checker)
+        elif found.rough:
+            verdict = Verdict.UNDECIDABLE
+            reason = f"f is too rough here: {found.rough[0]} moves within rounding of the point as much as far from it."
         elif found.kinks:
             verdict = Verdict.NOT_DIFFERENTIABLE
             reason = f"there is no derivative at this point: {found.kinks[0]} has one-sided slopes that differ."
@@ -86,8 +92,12 @@ class Session:
             verdict, reason = Verdict.UNDECIDABLE, "nothing could be compared."
         elif found.resolution > 0.5:
             verdict = Verdict.UNDECIDABLE
+            reason = f"the oracle's error bars are {found.resolution:.1g} of the gradient: f is too noisy here."
+        elif found.parts.worst > 0.5:
+            verdict = Verdict.UNDECIDABLE
             reason = (
-                f"the oracle's error bars are {found.resolution:.1g} of the gradient: f is too rough or too noisy here."
+                f"the oracle's error bars are {found.parts.worst:.1g} of the derivative of one output or with respect "
+                "to one leaf: f is too noisy there."
             )
         else:
             modes = " and ".join(m for m in (*_ALL, mine.modes.second or "") if m in found.detectable)
@@ -107,16 +117,19 @@ class Session:
 
 
 def _worst(fault: Fault, mine: Own, checker: Checker | None) -> Worst | None:
-    if checker is None or (fault.input is None and fault.output is None):
+    if checker is None or (fault.input is None and fault.output is None and not fault.direction):
         return None
     outs, ins = mine.flat.outputs, mine.flat.inputs
+    dtype = fault.dtype or mine.dtype
     output = "a random combination of the outputs"
     if fault.output is not None:
         k, index = place(fault.output, outs)
         output = outs[k].name + (str(list(index)) if index else "")
     elif len(outs) == 1 and outs[0].shape == ():
         output = outs[0].name
-    if fault.input is None:
+    if fault.direction and fault.input is None:
+        path, index, x = f"args along a {fault.direction} direction", (), np.nan
+    elif fault.input is None:
         k, index = place(fault.output or 0, outs)
         path, x = outs[k].name, np.nan
     else:
@@ -131,5 +144,5 @@ def _worst(fault: Fault, mine: Own, checker: Checker | None) -> Worst | None:
         x,
         output,
         fault.mode,
-        mine.dtype,
+        dtype,
     )

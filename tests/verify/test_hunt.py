@@ -1,6 +1,7 @@
 """The hunt finds known faults unaided, blames the right operation, and finds nothing in sound code."""
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import optax
 import pytest
@@ -96,3 +97,40 @@ def test_hypothesis_finds_and_shrinks() -> None:
     report = verify.hunt(f, jnp.array([1.0, 2.0]), examples=200)
     assert report.findings
     assert all(bool((finding.args[0] == 100.0).all()) for finding in report.findings)
+
+
+def test_jit_that_takes_another_branch_differs_from_eager() -> None:
+    def traced(x: jax.Array) -> jax.Array:
+        return jnp.sum(x) * (2 if isinstance(x, jax.core.Tracer) else 3)
+
+    def infinite(x: jax.Array) -> jax.Array:
+        return jnp.sum(x) + (0 if isinstance(x, jax.core.Tracer) else jnp.inf)
+
+    for f in (traced, infinite):
+        assert "jit differs from eager" in kinds(verify.hunt(f, ROW, examples=0))
+
+
+def clamping(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    taken = jnp.clip(labels, 0, logits.shape[-1] - 1)[:, None]
+    return -jnp.take_along_axis(jax.nn.log_softmax(logits), taken, axis=-1)[:, 0]
+
+
+def test_labels_may_belong_to_any_argument() -> None:
+    logits, labels = jnp.concatenate([ROW, 2 * ROW]), jnp.array([1, 0], jnp.int32)
+    report = verify.hunt(lambda weights, *rest: weights * clamping(*rest), jnp.ones(2), logits, labels, examples=0)
+    assert "label out of range, finite value" in kinds(report)
+
+
+def test_a_mean_that_ignores_labels_out_of_range_takes_no_other_class() -> None:
+    def ignoring(logits: jax.Array, labels: jax.Array) -> jax.Array:
+        inside = (labels >= 0) & (labels < logits.shape[-1])
+        return jnp.mean(jnp.where(inside, clamping(logits, labels), 0.0))
+
+    logits, labels = jnp.concatenate([ROW, 2 * ROW]), jnp.array([1, 0], jnp.int32)
+    assert verify.hunt(ignoring, logits, labels, examples=0)
+    report = verify.hunt(lambda *args: clamping(*args).mean(), logits, labels, examples=0)
+    assert "label out of range, finite value" in kinds(report)
+
+
+def test_a_key_is_held() -> None:
+    assert verify.hunt(lambda x, key: x * jax.random.normal(key, x.shape), ROW, jax.random.key(0), examples=0)
