@@ -25,6 +25,7 @@ from jaxinfo.fitting._trees import inner, random_signs
 from jaxinfo.fitting._trees import norm as norm_of
 
 _CONTRACTING = 0.01  # the decrement fell at least tenfold (its square a hundredfold) in one step
+_FLEEING = 0.1  # and by less than so much towards infinity: e^-1 where a likelihood falls off exponentially
 _AT_REST = 1e-3  # parameters that grow by less than this share in one Newton step do not flee to infinity
 _EXACT_UP_TO = 50  # parameters: so many products are what conjugate gradients may take
 _RUNAWAY = 1e3  # an objective this many times its starting size above its start has run away
@@ -57,10 +58,11 @@ def judge(evidence: Evidence, tolerance: float, floor: jax.Array, doubt: float) 
     decrement, last, growth, stalled = evidence
     eps = jnp.finfo(decrement.dtype).eps
     small = decrement <= tolerance
-    collapsing = (decrement <= _CONTRACTING * last) & jnp.isfinite(last)
+    known = jnp.isfinite(last)
+    collapsing = known & ((decrement <= _CONTRACTING * last) | (stalled & (decrement <= _FLEEING * last)))
     found = collapsing | (growth <= _AT_REST) | (decrement <= eps * tolerance)
     on_floor = (decrement <= floor) & (stalled | (decrement > last / 4))
-    running_off = small & ~found & jnp.isfinite(last) & ((decrement <= doubt) | on_floor | stalled)
+    running_off = small & ~found & known & (decrement > _FLEEING * last) & ((decrement <= doubt) | on_floor | stalled)
     return jnp.select(
         [~jnp.isfinite(decrement), small & found, running_off, on_floor, stalled],
         [Reason.NONFINITE, Reason.CONVERGED, Reason.SEPARATED, Reason.FLOAT_FLOOR, Reason.DIVERGED],

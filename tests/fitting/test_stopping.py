@@ -88,6 +88,12 @@ def test_a_doubtful_point_is_left_to_further_steps(
     assert int(judge(evidence, 1e-2, jnp.asarray(floor), doubt=1e-12)) == reason
 
 
+@pytest.mark.parametrize(("stalled", "reason"), [(False, Reason.RUNNING), (True, Reason.CONVERGED)])
+def test_a_decrement_that_falls_thirtyfold_is_not_that_of_a_flight(stalled: bool, reason: Reason) -> None:
+    evidence = Evidence(*map(jnp.asarray, (1e-7, 3e-6, 0.1)), stalled=jnp.asarray(stalled))
+    assert int(judge(evidence, 1e-6, jnp.asarray(0.0), doubt=1e-6)) == reason
+
+
 @pytest.mark.slow
 def test_tolerance_is_in_nats() -> None:
     problem = regression(*overlapping(), 0.0)
