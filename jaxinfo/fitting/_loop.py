@@ -70,7 +70,7 @@ def _turn(problem: Problem, state: FitState) -> FitState:
     if newton is not None:
         enough = conclusive(state.last_decrement, problem.tolerance)
         floor = rounding_floor(value_fn, params, value, grads, updates, newton.decrement, enough)
-        grown = growth(params, state.previous, grads).astype(value.dtype)
+        grown = growth(params, state.previous, updates, grads).astype(value.dtype)
         evidence = Evidence(newton.decrement, state.last_decrement, grown, stalled=newton.accepted == 0)
         reason = judge(evidence, problem.tolerance, floor, doubt=default_tolerance(problem.method, value.dtype))
         evaluations = newton.evaluations + 2 * (state.step + 1)

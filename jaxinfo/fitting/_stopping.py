@@ -70,21 +70,27 @@ def judge(evidence: Evidence, tolerance: float, floor: jax.Array, doubt: float) 
     ).astype(jnp.int32)
 
 
-def growth(params: Any, before: Any, grads: Any) -> jax.Array:
+def growth(params: Any, before: Any, step: Any, grads: Any) -> jax.Array:
     """Return by which share of themselves the last step made the parameters longer; inf where there was none.
 
     All of them together, or each by itself, whichever is more. By itself a parameter counts by its share in what the
-    step gains: one that runs to infinity makes all of what is left to gain there, however short it is beside others in
-    their units, and one that rounding moves makes none.
+    next `step` gains, and only if that is about as long as the last: one that runs to infinity makes all of what is
+    left to gain there, in steps of the same length, however short it is beside others in their units. At a maximum
+    steps are shorter and shorter, and those that rounding makes are not alike.
     """
     moved = jax.tree.map(jnp.subtract, params, before)
-    gained = jax.tree.map(lambda g, d: jnp.abs(g * d), grads, moved)
-    longer = jax.tree.map(lambda x, old: 1 - jnp.abs(old) / jnp.where(x == 0, jnp.inf, jnp.abs(x)), params, before)
+    gained = jax.tree.map(lambda g, d: jnp.abs(g * d), grads, step)
+
+    def longer(x: jax.Array, old: jax.Array, d: jax.Array) -> jax.Array:
+        again = d / jnp.where(x == old, jnp.inf, x - old)
+        share = 1 - jnp.abs(old) / jnp.where(x == 0, jnp.inf, jnp.abs(x))
+        return jnp.where((again > 0.5) & (again < 2), share, 0)
+
     whole = jax.tree.reduce(jnp.add, jax.tree.map(jnp.sum, gained))
-    apart = inner(gained, longer) / jnp.where(whole > 0, whole, 1)
+    apart = inner(gained, jax.tree.map(longer, params, before, step)) / jnp.where(whole > 0, whole, 1)
     length = norm_of(params)
     together = (length - norm_of(before)) / jnp.where(length > 0, length, 1)
-    return jnp.where(whole > 0, jnp.maximum(together, apart), jnp.inf)
+    return jnp.where(inner(moved, moved) > 0, jnp.maximum(together, apart), jnp.inf)
 
 
 def conclusive(last_decrement: jax.Array, tolerance: float) -> jax.Array:
@@ -139,15 +145,17 @@ def certify(value_fn: Callable, params: Any, tolerance: float) -> tuple[jax.Arra
         The reason to stop there, RUNNING if there is none, and the decrement.
     """
 
-    def look(at: Any, _: None) -> tuple[Any, tuple]:
+    def look(points: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], tuple]:
+        at, before = points
         (value, grads), linear = jax.linearize(jax.value_and_grad(value_fn), at)
         step, gain = _newton_step(lambda v: linear(v)[1], value, grads, tolerance)
         decrement = gain.astype(value.dtype) / 2
         floor = rounding_floor(value_fn, at, value, grads, step, decrement)
-        behind = jax.tree.map(jnp.add, at, step)
-        return behind, (decrement, floor, growth(behind, at, grads).astype(value.dtype))
+        grown = growth(at, before, step, grads).astype(value.dtype)
+        return (jax.tree.map(jnp.add, at, step), at), (decrement, floor, grown)
 
-    _, ((decrement, decrement_behind), (floor, _), (grown, _)) = jax.lax.scan(look, params, length=2)
+    points = (params, params)
+    _, ((decrement, decrement_behind), (floor, _), (_, grown)) = jax.lax.scan(look, points, length=2)
     evidence = Evidence(jnp.maximum(decrement_behind, 0), decrement, grown, jnp.zeros_like(decrement, bool))
     near = (decrement <= tolerance) | (decrement <= floor)
     reason = judge(evidence, tolerance, floor, doubt=tolerance)  # there is one look only
