@@ -116,16 +116,15 @@ def one_sentence() -> Iterator[None]:
 
     Raises:
         DataError: it said something.
+        OSError: it could not write something else.
         ValueError: what it said is of something else.
     """
     try:
         yield
-    except ValueError as error:
-        if "checkpoint" not in str(error):
+    except (OSError, ValueError) as error:
+        if "`checkpoint`" not in str(error):
             raise
         raise datasets.DataError(str(error).replace("`checkpoint`", "--checkpoint")) from error
-    except OSError as error:
-        raise datasets.DataError(f"--checkpoint cannot be written: {error}.") from error
 
 
 def outcome(data: datasets.Classification, family: str) -> np.ndarray:

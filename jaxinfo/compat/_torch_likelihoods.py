@@ -115,9 +115,8 @@ def poisson_nll_loss(
     x, t = jnp.broadcast_to(x, shape), jnp.broadcast_to(t, shape)
     rate, log_rate = (jnp.exp(x), x) if log_input else (x, jnp.log(x + added))
     losses = rate + times(t, -log_rate)
-    losses = graft(
-        jnp.where((log_rate == jnp.inf) & (t < jnp.inf), jnp.inf, losses), losses
-    )  # the rate outgrows its log
+    outgrown = (log_rate == jnp.inf) & (t < jnp.inf)  # a rate outgrows its log
+    losses = graft(jnp.where(outgrown, jnp.inf, losses), losses)
     losses = losses + _stirling(t) if full else losses
     return reduced(losses, reduction, result_dtype(_of_functions(input), target))
 

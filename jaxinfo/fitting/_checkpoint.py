@@ -64,7 +64,7 @@ class Saver:
         self.steps = checkpoint.steps
         self._seconds = 60.0 if nothing_said else checkpoint.seconds
         self._directory = Path(checkpoint.directory).absolute()
-        self._problem, self._fingerprint = problem, _fingerprint(problem)
+        self._fingerprint = _fingerprint(problem)
         self._ocp = ocp
         self._saved_step, self._saved_at = 0, time.monotonic()
         if not resume and self._complete():
@@ -100,8 +100,12 @@ class Saver:
         tree = {f"{i:04d}": array for i, array in enumerate(arrays)}
         tree["checksum"] = np.asarray([_checksum(arrays), self._fingerprint], np.uint32)
         name = f"step_{step:09d}" + ("_end" if last else "")
-        with self._checkpointer() as checkpointer:
-            checkpointer.save(self._directory / name, tree, force=True)
+        try:
+            with self._checkpointer() as checkpointer:
+                checkpointer.save(self._directory / name, tree, force=True)
+        except OSError as error:
+            where = str(self._directory)
+            raise OSError(f"`checkpoint` must be a directory to write in, got {where!r}: {error}.") from error
         self._saved_step, self._saved_at = step, time.monotonic()
         for old in self._complete()[_KEEP:]:
             shutil.rmtree(old, ignore_errors=True)
@@ -124,7 +128,6 @@ class Saver:
                     f"{str(folder)!r}."
                 )
             restored = _as_state(arrays, state)
-            _check_same(self._problem, restored)
             self._saved_step = int(restored.step)
             return restored
         return None
@@ -178,7 +181,7 @@ def _as_numpy(leaf: jax.Array) -> np.ndarray:
     return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
 
 
-def _check_same(problem: Problem, state: FitState) -> None:
+def check_same(problem: Problem, state: FitState) -> None:
     """Fail where this fit cannot go on from `state`: the steps are made already, or it has another objective.
 
     Shapes tell little of data, weights and penalty: the value they give the best point so far tells more.

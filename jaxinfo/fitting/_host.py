@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from jaxinfo import _checks
 from jaxinfo.fitting._arguments import as_key
-from jaxinfo.fitting._checkpoint import Checkpoint, Saver
+from jaxinfo.fitting._checkpoint import Checkpoint, Saver, check_same
 from jaxinfo.fitting._diagnosis import Diagnosis, Physician
 from jaxinfo.fitting._estimate import FitResult
 from jaxinfo.fitting._objective import Loss, Penalty, float_params
@@ -137,6 +137,7 @@ def _single(
         restored = saver.restore(state) if resume else None
         if restored is not None:
             state = runner.place(restored)
+            check_same(runner.problem, state)
             reporter.skip(state)
     state, lowest, seconds = run_loop(runner, state, reporter, saver)
     return state, Physician(runner.problem).diagnose(state, lowest), seconds

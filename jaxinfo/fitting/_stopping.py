@@ -25,7 +25,7 @@ from jaxinfo.fitting._trees import inner, random_signs
 from jaxinfo.fitting._trees import norm as norm_of
 
 _CONTRACTING = 0.01  # the decrement fell at least tenfold (its square a hundredfold) in one step
-_FLEEING = 0.1  # and by less than so much towards infinity: e^-1 where a likelihood falls off exponentially
+_FLEEING = 0.2  # and by less than so much towards infinity: e^-1 where a likelihood falls off exponentially
 _AT_REST = 1e-3  # parameters that grow by less than this share in one Newton step do not flee to infinity
 _EXACT_UP_TO = 50  # parameters: so many products are what conjugate gradients may take
 _RUNAWAY = 1e3  # an objective this many times its starting size above its start has run away

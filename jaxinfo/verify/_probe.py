@@ -137,9 +137,8 @@ class Probe:
         for k, x in enumerate(leaves):
             if is_float(x.dtype) and x.ndim and x.shape[:-1] == labels.shape:
                 moved[k] = x.copy()
-                moved[k][(0,) * labels.ndim] = np.cos(
-                    3.0 + 5.0 * np.arange(x.shape[-1])
-                )  # another one than any at hand
+                other_than_any_at_hand = np.cos(3.0 + 5.0 * np.arange(x.shape[-1]))
+                moved[k][(0,) * labels.ndim] = other_than_any_at_hand
                 break
         other = self.compiled([jnp.asarray(x) for x in moved])["value"]
         return all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(value, other, strict=True))

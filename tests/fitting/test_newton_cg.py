@@ -40,3 +40,14 @@ def test_without_positive_curvature_there_is_nothing_to_bound() -> None:
     solved = conjugate_gradients(jnp.negative, jnp.ones(3), jnp.ones(3), Wanted(jnp.asarray(1e-3), 1.0, least=0.5))
     assert float(solved.least) == 0.5
     np.testing.assert_array_equal(solved.step, -jnp.ones(3))
+
+
+def test_a_small_decrement_is_looked_at_more_closely() -> None:
+    # less than a thousandth of the gradient lies along a direction of hardly any curvature, and gains all there is to gain
+    curvatures = jnp.asarray(np.where(np.arange(40) < 39, 1.0, 1e-12))
+    gradient = jnp.asarray(np.where(np.arange(40) < 39, 1e-6, 1e-9))
+    wanted = Wanted(jnp.asarray(1e-3), small=1e-7, rounding=0.0)
+    for closer, seen in ((0, False), (20, True)):
+        solved = conjugate_gradients(lambda v: curvatures * v, gradient, jnp.ones(40), wanted._replace(closer=closer))
+        said = float(-jnp.vdot(solved.step, gradient) + solved.unseen) / 2
+        assert (said >= 0.99 * float(jnp.sum(gradient**2 / curvatures)) / 2) == seen

@@ -8,18 +8,9 @@ import jax.numpy as jnp
 import pytest
 
 from jaxinfo.verify import Verdict, check_gradients
+from tests.verify.rules import X, with_rule
 
 pytestmark = pytest.mark.usefixtures("as_user")
-
-X = jnp.asarray([0.5, -1.25, 2.0, 0.75], jnp.float32)
-
-
-def with_rule(value: Callable[..., Any], rule: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `value` with `rule(cotangent, x)` as its reverse rule."""
-    wrapped = jax.custom_vjp(lambda x: value(x))
-    wrapped.defvjp(lambda x: (value(x), x), lambda x, c: (rule(c, x),))
-    return wrapped
-
 
 SPOILED: dict[str, Callable[[jax.Array], jax.Array]] = {
     "clipped": lambda c: jnp.clip(c, -3, 3),

@@ -1,7 +1,6 @@
 """`worst` names an element that is wrong, or a direction; the table and `worst` name the dtype in which it is wrong."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,17 +8,9 @@ import numpy as np
 import pytest
 
 from jaxinfo.verify import Verdict, check_gradients
+from tests.verify.rules import X, with_rule
 
 pytestmark = pytest.mark.usefixtures("as_user")
-
-X = jnp.asarray([0.5, -1.25, 2.0, 0.75], jnp.float32)
-
-
-def with_rule(value: Callable[..., Any], rule: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `value` with `rule(cotangent, x)` as its reverse rule."""
-    wrapped = jax.custom_vjp(lambda x: value(x))
-    wrapped.defvjp(lambda x: (value(x), x), lambda x, c: (rule(c, x),))
-    return wrapped
 
 
 @pytest.mark.parametrize("size", [1e-3, 1e-1])
