@@ -43,7 +43,7 @@ def test_without_positive_curvature_there_is_nothing_to_bound() -> None:
 
 
 def test_a_small_decrement_is_looked_at_more_closely() -> None:
-    # less than a thousandth of the gradient lies along a direction of hardly any curvature, and gains all there is to gain
+    # a direction of hardly any curvature, with less than a thousandth of the gradient, has all there is to gain
     curvatures = jnp.asarray(np.where(np.arange(40) < 39, 1.0, 1e-12))
     gradient = jnp.asarray(np.where(np.arange(40) < 39, 1e-6, 1e-9))
     wanted = Wanted(jnp.asarray(1e-3), small=1e-7, rounding=0.0)
