@@ -2,8 +2,8 @@
 
     python benchmarks/bench_cross_entropy.py [--quick] [--filter WORDS] [--keep] [--fresh] [--json FILE]
 
-Rows cover logits of an untrained model and of a trained one: several implementations, ours included, spend
-a second pass on confident rows. ctrl-C prints what is done.
+Rows cover logits of an untrained model and of a trained one: several implementations, ours included, take
+another path for confident rows. ctrl-C prints what is done.
 """
 
 import itertools

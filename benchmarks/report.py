@@ -44,8 +44,7 @@ REASONS: tuple[tuple[str, str], ...] = (
     ),
     (
         "softmax_cross_entropy trained",
-        "the sum without the label is taken in blocks, the label's block once more without it: at few classes that is "
-        "as much again as a fifth of the pass over the exponentials",
+        "confident rows need the sum without its largest term: the block of the maximum is gathered and summed again",
     ),
     (
         "softmax_cross_entropy saturated",
@@ -53,8 +52,7 @@ REASONS: tuple[tuple[str, str], ...] = (
     ),
     (
         "softmax_cross_entropy",
-        "the sum without the label is taken in blocks, the label's block once more without it, and each row is looked "
-        "at for a faint sum and for an infinite one",
+        "the sum is taken in blocks, and each row looked at for a confident one and for an infinite one",
     ),
     (
         "softmax",
@@ -104,7 +102,7 @@ shared machine. Forward+backward is `value_and_grad` of the mean, of KL to both 
 
 Logits: *untrained* N(0, 1); *trained* nine rows in ten lead by 10 to 30; *saturated* all rows lead by 40 to 65;
 *close* (KL) two untrained distributions whose logits differ by 0.01. Confident rows are there because some
-implementations, ours at few classes included, take another path for them.
+implementations, ours included, take another path for them.
 
 Errors are the largest over the rows, relative to the float64 value (gradients: row by row in the Euclidean norm),
 in eps: of float32 for values, of the logits' dtype for gradients.

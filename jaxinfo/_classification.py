@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Integer
 from jaxinfo import _checks
 from jaxinfo._classes import Classes
 from jaxinfo._cross_entropy import acts, distribution_terms, label_terms, weighted_surprise
-from jaxinfo._normalise import include, normalise, normalise_beside, prepare, settle
+from jaxinfo._normalise import include, normalise, prepare, settle
 from jaxinfo._transform import cool, transform
 
 
@@ -96,10 +96,7 @@ def softmax_cross_entropy(
     if is_labels:
         labels = classes.labels(targets, x)
         labels = labels if counted is None else jnp.where(counted, labels, 0)
-        # weights may leave another class than the label alone in the loss
-        alone = weights is not None and acts(smoothing)
-        log_sum = normalise(x, classes) if alone else normalise_beside(x, labels, classes)
-        log_sum = log_sum.without(labels < 0)
+        log_sum = normalise(x, classes, bad=labels < 0)
         terms = label_terms(x, labels, weights, smoothing, classes)
     else:
         targets = targets if counted is None else jnp.where(counted, targets, 0)

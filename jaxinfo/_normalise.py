@@ -14,7 +14,6 @@ from jaxtyping import Array
 
 from jaxinfo import _checks
 from jaxinfo._classes import Classes
-from jaxinfo._label_rows import shift_and_log_sum_beside
 from jaxinfo._rows import centre, shift_and_log_sum
 
 
@@ -84,23 +83,15 @@ class LogSum(NamedTuple):
         """Return softmax at the elements `x` of the rows, from the exponentials that were summed."""
         return jnp.minimum(jnp.exp(x - jnp.minimum(self.m, float(jnp.finfo(x.dtype).max))), 1) * jnp.exp(-self.l)
 
-    def without(self, bad: jax.Array) -> "LogSum":
-        """Return it with nan in the rows told `bad`: all that is made of them is nan then."""
-        return self._replace(l=jnp.where(bad, jnp.nan, self.l))
-
     def total(self) -> jax.Array:
         """Return m + l."""
         return jnp.where(self.m == jnp.inf, jnp.inf, self.m + self.l)
 
 
-def normalise(x: jax.Array, classes: Classes) -> LogSum:
-    """Return the log-normaliser of `x`."""
-    return LogSum(*shift_and_log_sum(jax.lax.stop_gradient(x), classes))
-
-
-def normalise_beside(x: jax.Array, labels: jax.Array, classes: Classes) -> LogSum:
-    """Return it for the losses of `labels`: it need not have all digits of a faint log p of another class."""
-    return LogSum(*shift_and_log_sum_beside(jax.lax.stop_gradient(x), labels, classes))
+def normalise(x: jax.Array, classes: Classes, bad: jax.Array | None = None) -> LogSum:
+    """Return the log-normaliser of `x`, nan in the rows told `bad`: all that is made of them is nan then."""
+    m, log_sum = shift_and_log_sum(jax.lax.stop_gradient(x), classes)
+    return LogSum(m, log_sum if bad is None else jnp.where(bad, jnp.nan, log_sum))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))

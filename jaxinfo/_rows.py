@@ -5,14 +5,14 @@ Every quantity here is built from ``log sum_j exp(x_j) = m + l`` with ``m = max_
 the loss of a confident prediction *is* ``l``. The largest term is exactly 1 and is left out of the sum,
 so that ``l = log1p(rest)`` keeps every digit down to the smallest float.
 
-There are four forms of it. `by_selection` is the mathematics, one fused pass on an accelerator. On the
+There are four forms of it. `_by_selection` is the mathematics, one fused pass on an accelerator. On the
 CPU a selection inside a reduction keeps XLA from its vectorised kernels. `_by_blocks` sums the exponentials
-in blocks of classes and sums only the block of the maximum again, without it; where there are fewer classes or
-no divisor to make blocks of, `_by_arithmetic` takes the plain sum, and a second pass only where some row is
-confident enough to need it. A handful of classes `_one_by_one` adds up without any reduction. The losses of labels
-know which class to leave out, and have a form of their own: `jaxinfo._label_rows`.
+in blocks of classes, and where some row is so confident that it needs it, sums only the block of the maximum again,
+without it; where there are fewer classes or no divisor to make blocks of, `_by_arithmetic` takes the plain sum, and
+then a second one. A handful of classes `_one_by_one` adds up without any reduction.
 """
 
+import math
 from functools import partial, reduce
 
 import jax
@@ -25,8 +25,8 @@ from jaxinfo._traced import traced_once
 _RESCUE = 64.0  # exp(-87) is the smallest float32: faint sums are taken exp(64) larger, then scaled back
 _FAINT = 2e-31  # per class: below it, terms flushed to zero could have been half an eps of the sum
 _CONFIDENT = 1.5  # the largest of the probabilities is beyond 2/3: subtracting 1 from the sum would cost digits
-_BLOCKS = (64, 1024)  # the smallest and largest block of classes
-_MANY = 8192  # classes from which blocks pay
+_MANY = 600  # classes from which blocks pay
+_SMALLEST, _FEWEST = 64, 6  # classes in a block, blocks in a row
 _FEW = 16  # classes up to which reductions do not
 
 
@@ -38,8 +38,8 @@ def shift_and_log_sum(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Ar
     nan where two are, or one is nan. Not differentiable by itself: each caller states its derivative.
     """
     if classes.mesh_axis is not None:
-        return by_selection(x, classes)
-    return jax.lax.platform_dependent(x, cpu=partial(_on_cpu, classes), default=partial(by_selection, classes=classes))
+        return _by_selection(x, classes)
+    return jax.lax.platform_dependent(x, cpu=partial(_on_cpu, classes), default=partial(_by_selection, classes=classes))
 
 
 def centre(x: jax.Array, m: jax.Array) -> jax.Array:
@@ -54,9 +54,9 @@ def centre(x: jax.Array, m: jax.Array) -> jax.Array:
     return jnp.minimum(x - base, 0) * steep
 
 
-def by_selection(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
+def _by_selection(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
     """Return it by the obvious form: sums over the elements below the maximum, and a count of those at it."""
-    m = classes.max(x, least=least(x))
+    m = classes.max(x, least=_least(x))
     d = centre(x, m)
     at_top = d == 0
     count = classes.sum(at_top.astype(x.dtype))
@@ -71,8 +71,8 @@ def by_selection(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
 def _one_by_one(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
     """Return the same class after class, each an array of all rows."""
     each = [jax.lax.slice_in_dim(x, i, i + 1, axis=classes.axis) for i in range(x.shape[classes.axis])]
-    m = reduce(jnp.maximum, each, jnp.asarray(least(x), x.dtype))
-    base = jnp.minimum(m, -least(x))
+    m = reduce(jnp.maximum, each, jnp.asarray(_least(x), x.dtype))
+    base = jnp.minimum(m, -_least(x))
     rest = faint = count = jnp.zeros_like(m)
     for one in each:
         d = one - base
@@ -88,20 +88,28 @@ def _one_by_one(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
 
 def _by_blocks(x: jax.Array, classes: Classes, size: int) -> tuple[jax.Array, jax.Array]:
     """Return the same from sums over blocks of `size` classes, the last axis being theirs."""
-    blocks = (*x.shape[:-1], x.shape[-1] // size, size)
-    x_blocks = x.reshape(blocks)
-    peaks = jnp.max(x_blocks, axis=-1, initial=least(x))
+    given, dtype = classes.narrowed(x), x.dtype
+    blocks = classes.narrowed(x.reshape(*x.shape[:-1], x.shape[-1] // size, size))
+    peaks = jnp.max(blocks, axis=-1, initial=_least(blocks)).astype(dtype)
     m = jnp.max(peaks, axis=-1, keepdims=True)
-    base = jnp.minimum(m, -least(x))
-    sums = jnp.sum(jnp.exp(x_blocks - base[..., None]), axis=-1)
-    top = jnp.expand_dims(jax.lax.argmax(peaks, peaks.ndim - 1, jnp.int32), -1)
-    others = jnp.sum(jnp.where(_iota(sums) == top, 0, sums), axis=-1, keepdims=True)
-    top_block = jnp.take_along_axis(x_blocks, top[..., None], axis=-2)[..., 0, :]
-    at_top = top_block >= base
-    beside = jnp.sum(jnp.where(at_top, 0, jnp.exp(top_block - base)), axis=-1, keepdims=True)
-    rest = others + (beside + (jnp.sum(at_top, axis=-1, keepdims=True, dtype=x.dtype) - 1))
-    rest = rescued(rest, x, base, classes)
-    return m, jnp.log1p(jnp.where((m == jnp.inf) & (rest > 0), jnp.nan, rest))
+    base = jnp.minimum(m, -_least(x))
+    # behind the barrier XLA does not move the sum into the branches, where it would not be vectorised
+    sums = jax.lax.optimization_barrier(jnp.sum(jnp.exp(blocks.astype(dtype) - base[..., None]), axis=-1))
+    total = jnp.sum(sums, axis=-1, keepdims=True)
+    confident = (total < _CONFIDENT) | (total == jnp.inf)
+
+    def exclude_top() -> jax.Array:
+        top = jnp.expand_dims(jax.lax.argmax(peaks, peaks.ndim - 1, jnp.int32), -1)
+        others = jnp.sum(jnp.where(_iota(sums) == top, 0, sums), axis=-1, keepdims=True)
+        top_block = jnp.take_along_axis(blocks, top[..., None], axis=-2)[..., 0, :].astype(dtype)
+        at_top = top_block >= base
+        beside = jnp.sum(jnp.where(at_top, 0, jnp.exp(top_block - base)), axis=-1, keepdims=True)
+        rest = others + (beside + (jnp.sum(at_top, axis=-1, keepdims=True, dtype=dtype) - 1))
+        rest = _rescued(rest, given, base, classes)
+        rest = jnp.where((m == jnp.inf) & (rest > 0), jnp.nan, rest)
+        return jnp.where(confident, jnp.log1p(rest), jnp.log(total))
+
+    return m, jax.lax.cond(jnp.any(confident), exclude_top, lambda: jnp.log(total))
 
 
 def _by_arithmetic(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
@@ -110,13 +118,13 @@ def _by_arithmetic(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array
     XLA's CPU maximum may step over a nan; the sum of exponentials never does, so it decides.
     """
     given, dtype = classes.narrowed(x), x.dtype
-    m = classes.max(given, least=least(given)).astype(dtype)
-    base = jnp.minimum(m, -least(x))
+    m = classes.max(given, least=_least(given)).astype(dtype)
+    base = jnp.minimum(m, -_least(x))
     total = classes.sum(jnp.exp(lowered(given, base)))
     confident = (total > 0) & (total < _CONFIDENT)
 
     def exclude_top() -> jax.Array:
-        rest = rescued(_sum_below_top(given, base, classes), given, base, classes)
+        rest = _rescued(_sum_below_top(given, base, classes), given, base, classes)
         return jnp.where(confident, jnp.log1p(rest), jnp.log(total))
 
     def single_infinity(log_sum: jax.Array) -> jax.Array:
@@ -128,7 +136,7 @@ def _by_arithmetic(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array
     return m, log_sum
 
 
-def rescued(rest: jax.Array, x: jax.Array, base: jax.Array, classes: Classes) -> jax.Array:
+def _rescued(rest: jax.Array, x: jax.Array, base: jax.Array, classes: Classes) -> jax.Array:
     """Return `rest`, summed anew and larger where it is so faint that terms of it were flushed to zero."""
     faint = (rest >= 0) & (rest < _FAINT * x.shape[classes.axis])
     return jax.lax.cond(
@@ -160,7 +168,7 @@ def lowered(x: jax.Array, base: jax.Array) -> jax.Array:
     return x.astype(base.dtype) - base
 
 
-def least(x: jax.Array) -> float:
+def _least(x: jax.Array) -> float:
     """Return the lowest finite float: as the maximum of a row of -inf it keeps -inf - (-inf), a nan, from coming up."""
     return float(jnp.finfo(x.dtype).min)
 
@@ -170,12 +178,13 @@ def _iota(x: jax.Array) -> jax.Array:
 
 
 def _block_size(x: jax.Array, classes: Classes) -> int | None:
-    """Return the largest divisor of the number of classes that makes a block, if there is one."""
+    """Return the divisor of the number of classes that makes good blocks, if there is one: near four times its root."""
     count = x.shape[classes.axis]
-    if count < _MANY or classes.axis != -1 or classes.narrow is not None or typed_sharding(x):
+    if count < _MANY or classes.axis != -1 or typed_sharding(x):
         return None
-    smallest, largest = _BLOCKS
-    return next((size for size in range(largest, smallest - 1, -1) if count % size == 0), None)
+    good = 4 * math.sqrt(count)
+    sizes = (count // n for n in range(_FEWEST, count // _SMALLEST + 1) if count % n == 0)
+    return min(sizes, key=lambda size: abs(math.log(size / good)), default=None)
 
 
 def _on_cpu(classes: Classes, x: jax.Array) -> tuple[jax.Array, jax.Array]:

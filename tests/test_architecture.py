@@ -19,7 +19,6 @@ FLOORS = (
     {"_version", "_checks", "_exact", "_explicit", "_tiles", "_traced"},
     {"_classes"},
     {"_rows", "_transform", "_platform"},
-    {"_label_rows"},
     {"_normalise"},
     {"_numerics", "_logratio", "_kl_rows", "_reduce"},
     {"_mass", "_kl", "_pair"},
