@@ -13,6 +13,7 @@ then a second one. A handful of classes `_one_by_one` adds up without any reduct
 """
 
 import math
+from collections.abc import Callable
 from functools import partial, reduce
 
 import jax
@@ -26,6 +27,7 @@ _RESCUE = 64.0  # exp(-87) is the smallest float32: faint sums are taken exp(64)
 _FAINT = 2e-31  # per class: below it, terms flushed to zero could have been half an eps of the sum
 _CONFIDENT = 1.5  # the largest of the probabilities is beyond 2/3: subtracting 1 from the sum would cost digits
 _MANY = 600  # classes from which blocks pay
+_SHARED = 8192  # classes up to which it pays to keep the exponentials, rather than to take them again
 _SMALLEST, _FEWEST = 64, 6  # classes in a block, blocks in a row
 _FEW = 16  # classes up to which reductions do not
 
@@ -88,13 +90,15 @@ def _one_by_one(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
 
 def _by_blocks(x: jax.Array, classes: Classes, size: int) -> tuple[jax.Array, jax.Array]:
     """Return the same from sums over blocks of `size` classes, the last axis being theirs."""
-    given, dtype = classes.narrowed(x), x.dtype
-    blocks = classes.narrowed(x.reshape(*x.shape[:-1], x.shape[-1] // size, size))
+    blocks, dtype = classes.narrowed(x.reshape(*x.shape[:-1], x.shape[-1] // size, size)), x.dtype
     peaks = jnp.max(blocks, axis=-1, initial=_least(blocks)).astype(dtype)
     m = jnp.max(peaks, axis=-1, keepdims=True)
     base = jnp.minimum(m, -_least(x))
+    # exponentials of the shape of x are those that the slope is made of: they are taken once and kept
+    shared = classes.narrow is None and x.shape[-1] < _SHARED
+    terms = jnp.exp(x - base).reshape(blocks.shape) if shared else jnp.exp(blocks.astype(dtype) - base[..., None])
     # behind the barrier XLA does not move the sum into the branches, where it would not be vectorised
-    sums = jax.lax.optimization_barrier(jnp.sum(jnp.exp(blocks.astype(dtype) - base[..., None]), axis=-1))
+    sums = jax.lax.optimization_barrier(jnp.sum(terms, axis=-1))
     total = jnp.sum(sums, axis=-1, keepdims=True)
     confident = (total < _CONFIDENT) | (total == jnp.inf)
 
@@ -105,7 +109,8 @@ def _by_blocks(x: jax.Array, classes: Classes, size: int) -> tuple[jax.Array, ja
         at_top = top_block >= base
         beside = jnp.sum(jnp.where(at_top, 0, jnp.exp(top_block - base)), axis=-1, keepdims=True)
         rest = others + (beside + (jnp.sum(at_top, axis=-1, keepdims=True, dtype=dtype) - 1))
-        rest = _rescued(rest, given, base, classes)
+        below_top = partial(_sum_below_top, blocks, base[..., None], (-2, -1))
+        rest = _rescued(rest, lambda rescue: below_top(rescue)[..., 0], x.shape[-1])
         rest = jnp.where((m == jnp.inf) & (rest > 0), jnp.nan, rest)
         return jnp.where(confident, jnp.log1p(rest), jnp.log(total))
 
@@ -124,7 +129,8 @@ def _by_arithmetic(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array
     confident = (total > 0) & (total < _CONFIDENT)
 
     def exclude_top() -> jax.Array:
-        rest = _rescued(_sum_below_top(given, base, classes), given, base, classes)
+        below_top = partial(_sum_below_top, given, base, (classes.axis,))
+        rest = _rescued(below_top(), below_top, x.shape[classes.axis])
         return jnp.where(confident, jnp.log1p(rest), jnp.log(total))
 
     def single_infinity(log_sum: jax.Array) -> jax.Array:
@@ -136,25 +142,21 @@ def _by_arithmetic(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array
     return m, log_sum
 
 
-def _rescued(rest: jax.Array, x: jax.Array, base: jax.Array, classes: Classes) -> jax.Array:
-    """Return `rest`, summed anew and larger where it is so faint that terms of it were flushed to zero."""
-    faint = (rest >= 0) & (rest < _FAINT * x.shape[classes.axis])
-    return jax.lax.cond(
-        jnp.any(faint),
-        lambda: jnp.where(faint, _sum_below_top(x, base, classes, _RESCUE), rest),
-        lambda: rest,
-    )
+def _rescued(rest: jax.Array, below_top: Callable[[float], jax.Array], classes: int) -> jax.Array:
+    """Return `rest`, where it is so faint that terms of it were flushed to zero what is `below_top` when rescued."""
+    faint = (rest >= 0) & (rest < _FAINT * classes)
+    return jax.lax.cond(jnp.any(faint), lambda: jnp.where(faint, below_top(_RESCUE), rest), lambda: rest)
 
 
-def _sum_below_top(x: jax.Array, base: jax.Array, classes: Classes, rescue: float = 0.0) -> jax.Array:
-    """Return the sum of exp(x - base) over the elements with x < base.
+def _sum_below_top(x: jax.Array, base: jax.Array, axes: tuple[int, ...], rescue: float = 0.0) -> jax.Array:
+    """Return the sum of exp(x - base) over the elements with x < base, those axes kept.
 
     ``min(exp(d), -d / tiny)`` is 0 at d = 0 and exp(d) at every d <= -tiny: the selection as arithmetic.
     """
     d = jnp.minimum(lowered(x, base), 0)
     steep = jnp.asarray(-1.0 / float(jnp.finfo(d.dtype).tiny), d.dtype)
     terms = jnp.minimum(jnp.exp(d + rescue if rescue else d), d * steep)
-    return classes.sum(terms) * jnp.exp(jnp.asarray(-rescue, d.dtype))
+    return jnp.sum(terms, axis=axes, keepdims=True) * jnp.exp(jnp.asarray(-rescue, d.dtype))
 
 
 def lowered(x: jax.Array, base: jax.Array) -> jax.Array:
