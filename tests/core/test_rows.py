@@ -1,6 +1,5 @@
 """The CPU's sums by blocks of classes: those of the selection, whatever the rows, and blocks wherever they divide."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
