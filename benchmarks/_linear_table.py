@@ -82,9 +82,8 @@ def _targets(rows: Sequence[Row]) -> list[str]:
         "more memory than a tenth of what dense takes. A loss per token makes the logits twice: four products,",
         "where dense has three.",
         "",
-        "The bfloat16 rows are of a processor with AMX, which multiplies bfloat16 itself. On one of the same name that",
-        "has avx512_bf16 and no AMX, blocks of bfloat16 gain nothing: reduced 1.22 and 0.99 of dense optax at the two",
-        "sizes, per token 1.51 and 1.36; float32 there 0.98 and 0.85, 1.16 and 0.95 (commit a46fdd6, three runs each).",
+        "The bfloat16 rows above are of a processor with AMX, which multiplies bfloat16 itself. With avx512_bf16",
+        "alone blocks of bfloat16 are slower than blocks of float32, and the targets beside optax are missed.",
     ]
 
 

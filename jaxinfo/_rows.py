@@ -27,7 +27,7 @@ _RESCUE = 64.0  # exp(-87) is the smallest float32: faint sums are taken exp(64)
 _FAINT = 2e-31  # per class: below it, terms flushed to zero could have been half an eps of the sum
 _CONFIDENT = 1.5  # the largest of the probabilities is beyond 2/3: subtracting 1 from the sum would cost digits
 _MANY = 600  # classes from which blocks pay
-_SHARED = 8192  # classes up to which it pays to keep the exponentials, rather than to take them again
+_SHARED = 8192  # classes below which it pays to keep the exponentials, rather than to take them again
 _SMALLEST, _FEWEST = 64, 6  # classes in a block, blocks in a row
 _FEW = 16  # classes up to which reductions do not
 
@@ -100,7 +100,7 @@ def _by_blocks(x: jax.Array, classes: Classes, size: int) -> tuple[jax.Array, ja
     # behind the barrier XLA does not move the sum into the branches, where it would not be vectorised
     sums = jax.lax.optimization_barrier(jnp.sum(terms, axis=-1))
     total = jnp.sum(sums, axis=-1, keepdims=True)
-    confident = (total < _CONFIDENT) | (total == jnp.inf)
+    apart = (total < _CONFIDENT) | (total == jnp.inf)  # rows whose largest term is to be left out
 
     def exclude_top() -> jax.Array:
         top = jnp.expand_dims(jax.lax.argmax(peaks, peaks.ndim - 1, jnp.int32), -1)
@@ -112,9 +112,9 @@ def _by_blocks(x: jax.Array, classes: Classes, size: int) -> tuple[jax.Array, ja
         below_top = partial(_sum_below_top, blocks, base[..., None], (-2, -1))
         rest = _rescued(rest, lambda rescue: below_top(rescue)[..., 0], x.shape[-1])
         rest = jnp.where((m == jnp.inf) & (rest > 0), jnp.nan, rest)
-        return jnp.where(confident, jnp.log1p(rest), jnp.log(total))
+        return jnp.where(apart, jnp.log1p(rest), jnp.log(total))
 
-    return m, jax.lax.cond(jnp.any(confident), exclude_top, lambda: jnp.log(total))
+    return m, jax.lax.cond(jnp.any(apart), exclude_top, lambda: jnp.log(total))
 
 
 def _by_arithmetic(x: jax.Array, classes: Classes) -> tuple[jax.Array, jax.Array]:
