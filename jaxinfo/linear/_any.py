@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxinfo._exact import along
+from jaxinfo.linear._blocks import Carry
 from jaxinfo.linear._fold import statistics
-from jaxinfo.linear._head import Carry, Head, affine, below, is_at, like, shaped, take
+from jaxinfo.linear._head import Head, affine, below, is_at, like, shaped, take
 from jaxinfo.linear._rows import Fixed, Inputs, Kept, Plan, Rows, grounded, silent, weighted_targets
 
 

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxinfo._rows import centre
-from jaxinfo.linear._head import affine, fold, is_at, least, like, put, shaped, take, within
+from jaxinfo.linear._blocks import fold
+from jaxinfo.linear._head import affine, is_at, least, like, put, shaped, take, within
 from jaxinfo.linear._rows import Fixed, Inputs, Kept, Plan, Rows, log_sum, moved, times, weighted_targets
 
 

@@ -1,13 +1,10 @@
 """An output head and its logits, a block of classes at a time: the only place where logits are made.
 
-A head is hidden states and the kernel that maps them to logits. Its classes are cut into blocks of one
-size; where they do not divide evenly the last, smaller block is handled apart, so that no class is ever
-padded.
+A head is hidden states and the kernel that maps them to logits.
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +12,8 @@ import jax.numpy as jnp
 from jaxinfo._logratio import graft
 from jaxinfo._rows import centre
 from jaxinfo._transform import transform
-
-Carry = TypeVar("Carry")
+from jaxinfo.linear._blocks import cut
+from jaxinfo.linear._products import finite, product
 
 
 class Head(NamedTuple):
@@ -71,62 +68,9 @@ def _products_jvp(dtype: Any, primals: tuple, tangents: tuple) -> tuple[jax.Arra
     return _products(dtype, hidden, kernel), moved
 
 
-def finite(kernel: jax.Array) -> jax.Array:
-    """Return it with 0 in the place of infinities: a class at -inf has slope 0, and 0 times infinity would be nan."""
-    return jnp.where(jnp.isfinite(kernel), kernel, 0)
-
-
 def shaped(x: jax.Array, temperature: jax.Array | None, soft_cap: jax.Array | None) -> jax.Array:
     """Return the logits after temperature and soft cap."""
     return transform(x, 1.0 if temperature is None else temperature, soft_cap)
-
-
-def product(a: jax.Array, b: jax.Array, axes: tuple[int, int], dtype: Any) -> jax.Array:
-    """Contract an axis of `a` with one of `b`, in the wider of their dtypes, accumulated in `dtype`."""
-    wide = max((a.dtype, b.dtype), key=lambda t: jnp.finfo(t).bits)
-    contract = (((axes[0],), (axes[1],)), ((), ()))
-    return jax.lax.dot_general(a.astype(wide), b.astype(wide), contract, preferred_element_type=dtype)
-
-
-def cut(x: Any, start: Any, size: int) -> Any:
-    """Return `size` classes of the last axis from `start`; all of it where it has one element, None for None."""
-    if x is None or x.shape[-1] == 1 != size:
-        return x
-    if x.dtype.itemsize == 2:
-        # XLA's CPU backend cuts half precisions in float32: tied to the block's place, the whole array is not
-        # converted beforehand.
-        x, start = jax.lax.optimization_barrier((x, jnp.asarray(start)))
-    return jax.lax.dynamic_slice_in_dim(x, start, size, x.ndim - 1)
-
-
-def paste(whole: Any, part: Any, start: Any) -> Any:
-    """Return `whole` with `part` in its place from class `start`, None for None."""
-    if whole is None:
-        return None
-    part = part.astype(whole.dtype)
-    if whole.dtype.itemsize != 2:
-        return _written(whole, part, start)
-    return jax.lax.platform_dependent(whole, part, jnp.asarray(start), cpu=_written_as_bits, default=_written)
-
-
-def _written(whole: jax.Array, part: jax.Array, start: Any) -> jax.Array:
-    return jax.lax.dynamic_update_slice_in_dim(whole, part, start, whole.ndim - 1)
-
-
-def _written_as_bits(whole: jax.Array, part: jax.Array, start: Any) -> jax.Array:
-    """XLA's CPU backend would convert the whole of a half-precision array to float32 and back to update it."""
-    bits, part_bits = (jax.lax.bitcast_convert_type(a, jnp.uint16) for a in (whole, part))
-    return jax.lax.bitcast_convert_type(_written(bits, part_bits, start), whole.dtype)
-
-
-def fold(body: Callable[[Carry, Any, int], Carry], carry: Carry, classes: int, size: int) -> Carry:
-    """Fold `body(carry, start, size)` over the blocks of the classes, in order."""
-    blocks, rest = divmod(classes, size)
-    if blocks == 1:
-        carry = body(carry, 0, size)
-    elif blocks:
-        carry, _ = jax.lax.scan(lambda c, i: (body(c, i * size, size), None), carry, jnp.arange(blocks))
-    return body(carry, blocks * size, rest) if rest else carry
 
 
 def below(x: jax.Array, top: jax.Array) -> jax.Array:

@@ -31,7 +31,7 @@ from jaxinfo.linear._modes import reverse_only
 from jaxinfo.linear._reverse import rows_reverse
 from jaxinfo.linear._rows import Fixed, Inputs, Plan
 from jaxinfo.linear._shards import merge
-from jaxinfo.linear._strategy import choose
+from jaxinfo.linear._strategy import Way, choose
 from jaxinfo.linear._tokens import Known, Sum, token_sum
 
 
@@ -123,7 +123,7 @@ def linear_softmax_cross_entropy(
     way = choose(strategy, size, asked.inputs, problem, reduction=reduction, differentiation=differentiation)
     plan = Plan(way.size, problem.dtype, "label" if asked.here is not None else "top", acts(asked.terms.smoothing))
     if way.kind == "token":
-        return _sum_of_tokens(plan, way.tokens, asked, _shares(row_weights, problem, reduction))
+        return _sum_of_tokens(plan, way, asked, _shares(row_weights, problem, reduction))
     loss = _of_each(plan, asked, problem, differentiation)
     if reduction == "none":
         return loss.reshape(problem.batch)
@@ -192,14 +192,14 @@ def _of_each(plan: Plan, asked: _Asked, problem: Problem, differentiation: str) 
     return losses(merge(rows, asked.here, axis), finite, asked.terms, plan.dtype)
 
 
-def _sum_of_tokens(plan: Plan, tokens: int, asked: _Asked, shares: jax.Array) -> jax.Array:
+def _sum_of_tokens(plan: Plan, way: Way, asked: _Asked, shares: jax.Array) -> jax.Array:
     """Return the sum of the losses times their shares, over blocks of tokens."""
     terms = asked.terms
     options = (jnp.asarray(o, plan.dtype) if acts(o) else None for o in (terms.smoothing, terms.z_loss))
     wanted, known = Sum(shares, terms.label_weights, *options), Known(asked.fixed, terms.faulty)
     inputs, wanted, known = meet(asked.inputs, wanted, known)
     with reverse_only():
-        return token_sum(plan, tokens, inputs, wanted, known)
+        return token_sum(plan, way, inputs, wanted, known)
 
 
 def _shares(weights: jax.Array | None, problem: Problem, reduction: str) -> jax.Array:

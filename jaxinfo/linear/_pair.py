@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jaxinfo._js import log_mix
 from jaxinfo._logratio import expm1_minus, graft, refined_probs, two_diff
 from jaxinfo._normalise import LogSum
+from jaxinfo.linear._blocks import fold
 from jaxinfo.linear._fold import unshaped
-from jaxinfo.linear._head import Head, below, fold, like, shaped
+from jaxinfo.linear._head import Head, below, like, shaped
 from jaxinfo.linear._rows import Fixed, Inputs, Plan
 
 

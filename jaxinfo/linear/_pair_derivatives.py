@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxinfo.linear._any import blocks_of_classes
+from jaxinfo.linear._blocks import fold_written, paste
 from jaxinfo.linear._fold import unshaped
-from jaxinfo.linear._head import Head, fold, like, paste, shaped
+from jaxinfo.linear._head import Head, like, shaped
 from jaxinfo.linear._modes import once
 from jaxinfo.linear._pair import Level, Terms, pair_of
 from jaxinfo.linear._reverse import Gradients, product_over_classes, product_over_tokens, turned
@@ -66,7 +67,7 @@ def _backward(slopes: Slopes, plan: Plan, saved: tuple, g: jax.Array) -> tuple[H
             )
         return tuple(out)
 
-    ends = fold(body, tuple(map(zeros, heads)), heads[0].classes, plan.size)
+    ends = fold_written(body, tuple(map(zeros, heads)), heads[0].classes, plan.size)
     to_heads = tuple(
         end._replace(hidden=end.hidden.astype(head.hidden.dtype)).inputs().head
         for end, head in zip(ends, heads, strict=True)

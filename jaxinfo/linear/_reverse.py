@@ -11,9 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxinfo._rows import centre
+from jaxinfo.linear._blocks import cut, fold_written, paste
 from jaxinfo.linear._fold import statistics, unshaped
-from jaxinfo.linear._head import Head, cut, finite, fold, like, paste, product, put, shaped, take
+from jaxinfo.linear._head import Head, like, put, shaped, take
 from jaxinfo.linear._modes import once
+from jaxinfo.linear._products import finite, product, wider
 from jaxinfo.linear._rows import (
     Fixed,
     Inputs,
@@ -115,7 +117,7 @@ def add_gradients(
             weights,
         )
 
-    return fold(body, sums, inputs.head.classes, plan.size)
+    return fold_written(body, sums, inputs.head.classes, plan.size)
 
 
 def turned(hidden: jax.Array) -> jax.Array:
@@ -125,27 +127,28 @@ def turned(hidden: jax.Array) -> jax.Array:
 
 def product_over_classes(plan: Plan, head: Head, d: jax.Array) -> jax.Array:
     """Return d @ kernel.T."""
-    return product(narrowed(head, d), finite(head.kernel), (1, 1), plan.dtype)
+    return product(d, finite(head.kernel), (1, 1), plan.dtype, _of_slopes(plan, head))
 
 
 def product_over_tokens(plan: Plan, across: jax.Array, head: Head, d: jax.Array) -> jax.Array:
     """Return hidden.T @ d, for `across`, which is hidden.T: the TPU's compiler would hold it beside hidden."""
+    operands = _of_slopes(plan, head)
 
     def of_turned(across: jax.Array, hidden: jax.Array, d: jax.Array) -> jax.Array:
         del hidden
-        return product(across, d, (1, 0), plan.dtype)
+        return product(across, d, (1, 0), plan.dtype, operands)
 
     def in_place(across: jax.Array, hidden: jax.Array, d: jax.Array) -> jax.Array:
         del across
-        return product(hidden, d, (0, 0), plan.dtype)
+        return product(hidden, d, (0, 0), plan.dtype, operands)
 
-    return jax.lax.platform_dependent(across, head.hidden, narrowed(head, d), cpu=of_turned, default=in_place)
+    return jax.lax.platform_dependent(across, head.hidden, d, cpu=of_turned, default=in_place)
 
 
-def narrowed(head: Head, d: jax.Array) -> jax.Array:
-    """Return the slope in the wider dtype of the head; not in float16, whose smallest number is too large for it."""
-    wide = max((head.hidden.dtype, head.kernel.dtype), key=lambda t: jnp.finfo(t).bits)
-    return d if wide == jnp.float16 else d.astype(wide)
+def _of_slopes(plan: Plan, head: Head) -> Any:
+    """Return what slopes are multiplied in, the wider of the head; not float16, whose least number is too large."""
+    wide = wider(head.hidden, head.kernel)
+    return plan.dtype if wide == jnp.float16 else wide
 
 
 def slopes(

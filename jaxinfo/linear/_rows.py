@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxinfo.linear._head import Head, Included, cut
+from jaxinfo.linear._blocks import cut
+from jaxinfo.linear._head import Head, Included
 
 
 class Rows(NamedTuple):

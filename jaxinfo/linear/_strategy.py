@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jaxinfo.linear._arguments import Problem
+from jaxinfo.linear._products import widened, wider
 from jaxinfo.linear._rows import Inputs
 
 _ROOM, _MOST = 64 * 2**20, 256 * 2**20  # bytes that "auto" lets the strategy by tokens take beside the gradients
@@ -15,11 +16,12 @@ _WIDEST = 1280  # classes in a block: where more than that, the TPU's compiler c
 
 
 class Way(NamedTuple):
-    """A strategy, "vocabulary" or "token", with classes and tokens in a block."""
+    """A strategy, "vocabulary" or "token", which may be another on a CPU, with classes and tokens in a block."""
 
     kind: str
     size: int
     tokens: int = 0
+    on_cpu: str = "vocabulary"
 
 
 def choose(
@@ -62,7 +64,9 @@ def choose(
     kind = "token" if strategy == "token" or (strategy == "auto" and possible and tokens > rows) else "vocabulary"
     if kind == "vocabulary":
         return Way(kind, block_of(size, inputs))
-    return Way(kind, width, evenly(tokens, rows))
+    # to widen the kernel for each block of tokens takes the time that three products in place of four save
+    wide_copies = strategy == "auto" and widened(wider(*inputs.head[:2]))
+    return Way(kind, width, evenly(tokens, rows), "vocabulary" if wide_copies else kind)
 
 
 def evenly(tokens: int, most: int) -> int:

@@ -11,12 +11,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxinfo.linear._blocks import cut, fold
 from jaxinfo.linear._cross_entropy import Terms, losses, weighted
 from jaxinfo.linear._fold import add_block, close, empty, statistics, unshaped
-from jaxinfo.linear._head import Included, cut, fold, like, product, shaped
+from jaxinfo.linear._head import Included, like, shaped
 from jaxinfo.linear._modes import once
-from jaxinfo.linear._reverse import Gradients, add_gradients
-from jaxinfo.linear._rows import Fixed, Inputs, Plan, Rows
+from jaxinfo.linear._products import whole_product
+from jaxinfo.linear._reverse import Gradients, add_gradients, gradients
+from jaxinfo.linear._rows import Fixed, Inputs, Kept, Plan, Rows
+from jaxinfo.linear._strategy import Way
 
 
 class Sum(NamedTuple):
@@ -36,9 +39,9 @@ class Known(NamedTuple):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def token_sum(plan: Plan, tokens: int, inputs: Inputs, wanted: Sum, known: Known) -> jax.Array:
-    """Return the weighted sum of the losses; when it is differentiated, `tokens` are in a block."""
-    del tokens
+def token_sum(plan: Plan, way: Way, inputs: Inputs, wanted: Sum, known: Known) -> jax.Array:
+    """Return the weighted sum of the losses; when it is differentiated, in the way that is told."""
+    del way
     rows, kept = statistics(plan, inputs, known.fixed)
     return jnp.sum(_weighted_losses(plan, rows, kept.finite, wanted, known))
 
@@ -75,7 +78,24 @@ class Turn(NamedTuple):
         return jax.lax.dynamic_update_slice_in_dim(whole, rows, self.first, 0)
 
 
-def _forward(
+def _forward(plan: Plan, way: Way, inputs: Inputs, wanted: Sum, known: Known) -> tuple[jax.Array, tuple[Inputs, Sum]]:
+    by_tokens = partial(_by_tokens, plan, way.tokens)
+    if way.on_cpu == "token":
+        loss, slopes = by_tokens(inputs, wanted, known)
+    else:
+        at_once = partial(_at_once, plan)
+        loss, slopes = jax.lax.platform_dependent(inputs, wanted, known, cpu=at_once, default=by_tokens)
+    return loss, slopes if plan.apart == "label" else once(slopes)
+
+
+def _at_once(plan: Plan, inputs: Inputs, wanted: Sum, known: Known) -> tuple[jax.Array, tuple[Inputs, Sum]]:
+    """Return the sum and its slopes of all tokens by blocks of classes, whose logits are made again."""
+    rows, kept = statistics(plan, inputs, known.fixed)
+    loss, g, to_wanted = _slopes_of_rows(plan, rows, kept, wanted, known)
+    return loss, (gradients(plan, inputs, known.fixed, rows, kept, g), to_wanted)
+
+
+def _by_tokens(
     plan: Plan, tokens: int, inputs: Inputs, wanted: Sum, known: Known
 ) -> tuple[jax.Array, tuple[Inputs, Sum]]:
     row, parts, count = wanted.weights, (*inputs.head[1:], None, inputs.weights), wanted.weights.shape[0]
@@ -102,12 +122,11 @@ def _forward(
 
     (loss, shared, (rows, options)), _ = jax.lax.scan(body, start, jnp.arange(-(-count // tokens)))
     slope = shared._replace(**rows).inputs()
-    slopes = jax.tree.map(lambda new, old: new.astype(old.dtype), slope, inputs), options
-    return loss, slopes if plan.apart == "label" else once(slopes)
+    return loss, (jax.tree.map(lambda new, old: new.astype(old.dtype), slope, inputs), options)
 
 
-def _backward(plan: Plan, tokens: int, slopes: tuple[Inputs, Sum], g: jax.Array) -> tuple[Inputs, Sum, None]:
-    del plan, tokens
+def _backward(plan: Plan, way: Way, slopes: tuple[Inputs, Sum], g: jax.Array) -> tuple[Inputs, Sum, None]:
+    del plan, way
     return (*jax.tree.map(lambda a: (a.astype(g.dtype) * g).astype(a.dtype), slopes), None)
 
 
@@ -119,7 +138,7 @@ def _of_block(
 ) -> tuple[jax.Array, Gradients, Sum]:
     """Return the weighted losses of a block of tokens, the gradients with its own added, and those of the rest."""
     fixed, head = known.fixed, inputs.head
-    products = product(head.hidden, head.kernel, (1, 0), plan.dtype)
+    products = whole_product(head.hidden, head.kernel, (1, 0), plan.dtype)
 
     def body(sums: Any, start: Any, size: int) -> Any:
         block, place = inputs.block(start, size), fixed.block(start, size)
@@ -128,13 +147,18 @@ def _of_block(
 
     sums = fold(body, empty(plan, inputs, fixed), head.classes, plan.size)
     rows, kept = close(plan, sums, fixed, head.classes)
-    loss, pull = jax.vjp(lambda rows, wanted: _weighted_losses(plan, rows, kept.finite, wanted, known), rows, wanted)
-    g, to_wanted = pull(jnp.ones_like(loss))
+    loss, g, to_wanted = _slopes_of_rows(plan, rows, kept, wanted, known)
     onto = shared._replace(
         hidden=like(0, loss, head.hidden.shape, plan.dtype),
         targets=None if inputs.targets is None else like(0, loss, products.shape, plan.dtype),
     )
-    return jnp.sum(loss), add_gradients(plan, onto, inputs, fixed, rows, kept, g, products), to_wanted
+    return loss, add_gradients(plan, onto, inputs, fixed, rows, kept, g, products), to_wanted
+
+
+def _slopes_of_rows(plan: Plan, rows: Rows, kept: Kept, wanted: Sum, known: Known) -> tuple[jax.Array, Rows, Sum]:
+    """Return the weighted sum of the losses of these rows, and its slope to them and to what is wanted besides."""
+    loss, pull = jax.vjp(lambda rows, wanted: _weighted_losses(plan, rows, kept.finite, wanted, known), rows, wanted)
+    return jnp.sum(loss), *pull(jnp.ones_like(loss))
 
 
 def _weighted_losses(plan: Plan, rows: Rows, finite: jax.Array, wanted: Sum, known: Known) -> jax.Array:
