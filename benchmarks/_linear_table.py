@@ -29,6 +29,8 @@ def page(
     ]
     for environment, rows in results:
         lines += _device(environment, rows, alone=len(results) == 1)
+    if results:
+        lines += ["", *_WHY]
     if compiled:
         lines += ["", "## Memory as the devices' own compilers plan it", "", *_compiled(compiled)]
     if pod is not None:
@@ -43,7 +45,7 @@ def _device(environment: Mapping[str, Any], rows: Sequence[Row], *, alone: bool)
     for growth, title in ((0, "Two output heads"), (1, "As tokens and classes double")):
         some = [row for row in rows if row.case["growth"] == growth]
         if some:
-            lines += ["", f"## {title}" + ("" if alone else f", {environment['device']}"), "", _HEAD, _RULE]
+            lines += ["", f"## {title}" + ("" if alone else f", {environment['processor']}"), "", _HEAD, _RULE]
             lines += [line(row, m) for row in some for m in row.measurements]
         if some and growth == 0:
             lines += ["", *_targets(some)]
@@ -73,18 +75,19 @@ def _targets(rows: Sequence[Row]) -> list[str]:
         missed = ", ".join(f"{case}: {ratio:.2f}" for case, ratio in found.items() if ratio > most)
         kept = sum(ratio <= most for ratio in found.values())
         out.append(f"| {name}, at most {most} times {peer} | {kept} of {len(found)} | {missed} |")
-    return [
-        *out,
-        "",
-        "In float32 the three products with the kernel are nearly all of the time, in blocks as in whole logits.",
-        "Adding each block of tokens to the kernel's gradient, which XLA does on one core, and cutting the blocks out",
-        "spend again most of what blocks save in traffic of logits. Larger blocks of tokens would be faster, and take",
-        "more memory than a tenth of what dense takes. A loss per token makes the logits twice: four products,",
-        "where dense has three.",
-        "",
-        "The bfloat16 rows above are of a processor with AMX, which multiplies bfloat16 itself. With avx512_bf16",
-        "alone blocks of bfloat16 are slower than blocks of float32, and the targets beside optax are missed.",
-    ]
+    return out
+
+
+_WHY = (
+    "In float32 the three products with the kernel are nearly all of the time, in blocks as in whole logits.",
+    "Adding each block of tokens to the kernel's gradient, which XLA does on one core, and cutting the blocks out",
+    "spend again most of what blocks save in traffic of logits. Larger blocks of tokens would be faster, and take",
+    "more memory than a tenth of what dense takes. A loss per token makes the logits twice: four products,",
+    "where dense has three.",
+    "",
+    "A processor with AMX multiplies bfloat16 itself. On others blocks are widened to float32, and a sum of losses",
+    "makes the logits twice as well: it is as fast there as losses per token, and takes as little memory.",
+)
 
 
 _COLUMNS = (

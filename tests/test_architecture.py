@@ -16,7 +16,7 @@ PACKAGE = ROOT / "jaxinfo"
 
 # Rooms from the ground up: a room imports rooms of lower floors only, never one beside it.
 FLOORS = (
-    {"_version", "_checks", "_exact", "_explicit", "_tiles", "_traced"},
+    {"_version", "_checks", "_exact", "_explicit", "_processor", "_tiles", "_traced"},
     {"_classes"},
     {"_rows", "_transform", "_platform"},
     {"_normalise"},

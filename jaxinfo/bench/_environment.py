@@ -11,13 +11,15 @@ from typing import Any
 
 import jax
 
+from jaxinfo._processor import processor_name
+
 
 def environment(packages: Sequence[str] = (), folder: Path | None = None) -> dict[str, Any]:
     """Return the device, versions of Python, jax and `packages` (None if absent), and the commit of `folder`."""
     devices = jax.devices()
     return {
         "device": f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()})",
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": len(available_cores()),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in ("jaxinfo", "jax", "jaxlib", "numpy", *packages)},
@@ -51,13 +53,6 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _commit(folder: Path) -> str | None:

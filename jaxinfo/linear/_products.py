@@ -5,12 +5,12 @@ tiles of bfloat16 (AMX) on some processors; on the others a product of half prec
 than one of float32 numbers that are there. Those are made of a block at a time, and are exact.
 """
 
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from jaxinfo._processor import has_bfloat16_tiles
 
 
 def product(a: jax.Array, b: jax.Array, axes: tuple[int, int], dtype: Any, operands: Any = None) -> jax.Array:
@@ -45,13 +45,7 @@ def wider(a: jax.Array, b: jax.Array) -> Any:
 
 def widened(dtype: Any) -> bool:
     """Return whether this machine's CPU multiplies matrices of `dtype` as float32."""
-    return jnp.finfo(dtype).bits == 16 and not (dtype == jnp.bfloat16 and _has_tiles())
-
-
-@cache
-def _has_tiles() -> bool:
-    flags = Path("/proc/cpuinfo")
-    return flags.exists() and "amx_bf16" in flags.read_text().split()
+    return jnp.finfo(dtype).bits == 16 and not (dtype == jnp.bfloat16 and has_bfloat16_tiles())
 
 
 def finite(kernel: jax.Array) -> jax.Array:

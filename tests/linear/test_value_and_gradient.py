@@ -198,7 +198,7 @@ WHERE_ROWS = jnp.asarray([[[True], [False], [True]], [[True], [True], [False]]])
 def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Trace as on a processor with tiles of bfloat16, and as on one that widens them."""
     jax.clear_caches()
-    monkeypatch.setattr(_products, "_has_tiles", lambda: request.param)
+    monkeypatch.setattr(_products, "has_bfloat16_tiles", lambda: request.param)
     yield
     jax.clear_caches()
 
