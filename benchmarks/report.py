@@ -60,6 +60,10 @@ REASONS: tuple[tuple[str, str], ...] = (
         "the sum is taken in blocks, and each row looked at for a confident one and for an infinite one",
     ),
     (
+        "logsumexp",
+        "the sum is taken in blocks, and each row looked at for a confident one and for an infinite one",
+    ),
+    (
         "softmax",
         "most of it is the first touch of a new array of the result: a product with 2 alone takes two thirds as long. "
         "jax.nn's own takes nearly as long; torch does with a row all it has to while the row is in the cache",

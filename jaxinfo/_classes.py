@@ -100,10 +100,13 @@ class Classes:
         return picked * jnp.where(labels < 0, jnp.nan, 1).astype(x.dtype)  # a factor: nan in the derivative too
 
     def pick_logit(self, x: jax.Array, labels: jax.Array) -> jax.Array:
-        """Return `pick` of logits, not differentiable: of half precision as bits, where CPUs convert all its floats."""
+        """Return `pick` of logits, not differentiable: of half precision as bits, where CPUs convert all its floats.
+
+        Without the barrier of `narrowed`: the conversion belongs to the gather, and is not made of all classes.
+        """
 
         def bits(x: jax.Array, labels: jax.Array) -> jax.Array:
-            given = jax.lax.bitcast_convert_type(self.narrowed(x), jnp.uint16)
+            given = jax.lax.bitcast_convert_type(x.astype(self.narrow), jnp.uint16)
             picked = jnp.take_along_axis(given, jnp.maximum(labels, 0), axis=self.axis)
             return jnp.where(labels < 0, jnp.nan, jax.lax.bitcast_convert_type(picked, self.narrow).astype(x.dtype))
 

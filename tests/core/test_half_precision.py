@@ -117,6 +117,14 @@ def test_no_float32_copy_of_half_precision_is_written(name: str) -> None:
     assert not copies
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="XLA's CPU backend")
+def test_a_label_is_picked_from_half_precision_where_it_lies() -> None:
+    shapes = jax.ShapeDtypeStruct((64, 32_768), jnp.bfloat16), jax.ShapeDtypeStruct((64,), jnp.int32)
+    memory = jax.jit(jaxinfo.nll).lower(*shapes).compile().memory_analysis()
+    assert memory is not None
+    assert memory.temp_size_in_bytes < 2**16
+
+
 def _entry(text: str) -> list[str]:
     """Return the instructions that always run, those of the branches that rows may need left out."""
     lines = text.splitlines()
