@@ -20,6 +20,8 @@ DOCS = HERE.parent / "docs"
 OURS = "jaxinfo"
 LIMITS = {"float32": 1.1, "bfloat16": 1.0}
 
+_BY_BLOCKS = "the sum is taken in blocks, and each row looked at for a confident one and for an infinite one"
+
 # Why a target is missed: the first entry whose words all occur in the row's line. Figures belong in the JSON.
 REASONS: tuple[tuple[str, str], ...] = (
     (
@@ -55,14 +57,8 @@ REASONS: tuple[tuple[str, str], ...] = (
         "softmax_cross_entropy saturated",
         "as for trained rows, and sums this faint are taken once more, scaled, to keep their terms from flushing to 0",
     ),
-    (
-        "softmax_cross_entropy",
-        "the sum is taken in blocks, and each row looked at for a confident one and for an infinite one",
-    ),
-    (
-        "logsumexp",
-        "the sum is taken in blocks, and each row looked at for a confident one and for an infinite one",
-    ),
+    ("softmax_cross_entropy", _BY_BLOCKS),
+    ("logsumexp", _BY_BLOCKS),
     (
         "softmax",
         "most of it is the first touch of a new array of the result: a product with 2 alone takes two thirds as long. "

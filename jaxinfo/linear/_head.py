@@ -49,23 +49,23 @@ def affine(head: Head, dtype: Any, products: jax.Array | None = None) -> jax.Arr
     What is made here is pinned (see `jaxinfo._normalise.pin`): every use sees the same values. Products that are
     there are the same for each use, and so is their sum with the bias; pinned, XLA would copy them.
     """
-    x = _products(dtype, head.hidden, head.kernel) if products is None else products
+    x = _unbiased(dtype, head.hidden, head.kernel) if products is None else products
     if head.bias is not None:
         x = x + jnp.expand_dims(head.bias.astype(dtype), 0)
     return jax.lax.optimization_barrier(x) if products is None else x
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _products(dtype: Any, hidden: jax.Array, kernel: jax.Array) -> jax.Array:
+def _unbiased(dtype: Any, hidden: jax.Array, kernel: jax.Array) -> jax.Array:
     """Return hidden @ kernel, to whose derivative an infinite kernel has nothing to add (see `finite`)."""
     return product(hidden, kernel, (1, 0), dtype)
 
 
-@_products.defjvp
-def _products_jvp(dtype: Any, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+@_unbiased.defjvp
+def _unbiased_jvp(dtype: Any, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     (hidden, kernel), (t_hidden, t_kernel) = primals, tangents
     moved = product(t_hidden, finite(kernel), (1, 0), dtype) + product(hidden, t_kernel, (1, 0), dtype)
-    return _products(dtype, hidden, kernel), moved
+    return _unbiased(dtype, hidden, kernel), moved
 
 
 def shaped(x: jax.Array, temperature: jax.Array | None, soft_cap: jax.Array | None) -> jax.Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxinfo import bench
+from jaxinfo import _processor, bench
 from jaxinfo.bench import _peak
 from jaxinfo.bench._measurement import plain
 
@@ -159,6 +159,15 @@ def test_json_round_trip() -> None:
     assert again.environment is not None
     assert {"device", "processor", "cores", "python", "versions", "commit"} == set(again.environment)
     assert again.environment["versions"]["jax"] == jax.__version__
+
+
+@pytest.mark.parametrize(("flags", "name"), [("fpu amx_bf16 sse", "Some CPU, AMX"), ("fpu avx512_bf16", "Some CPU")])
+def test_a_processor_s_name_says_whether_it_multiplies_bfloat16(
+    flags: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_processor, "_line", {"model name": "Some CPU", "flags": flags}.__getitem__)
+    monkeypatch.setattr(_processor, "has_bfloat16_tiles", _processor.has_bfloat16_tiles.__wrapped__)
+    assert _processor.processor_name() == name
 
 
 def test_json_spells_what_it_lacks() -> None:

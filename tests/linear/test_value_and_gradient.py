@@ -1,6 +1,6 @@
 """Value and gradients against the reference on whole logits: options, block sizes, strategies, hard inputs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxinfo
-from jaxinfo.linear import _products, linear_softmax_cross_entropy
+from jaxinfo.linear import linear_softmax_cross_entropy
 from jaxinfo.linear._reference import reference
 
 from .cases import (
@@ -192,66 +192,6 @@ def test_batch_axes_and_a_mask_that_broadcasts() -> None:
 
 
 WHERE_ROWS = jnp.asarray([[[True], [False], [True]], [[True], [True], [False]]])
-
-
-@pytest.fixture(params=[False, True], ids=["widened", "tiles"])
-def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Trace as on a processor with tiles of bfloat16, and as on one that widens them."""
-    jax.clear_caches()
-    monkeypatch.setattr(_products, "has_bfloat16_tiles", lambda: request.param)
-    yield
-    jax.clear_caches()
-
-
-@pytest.mark.usefixtures("processor")
-@pytest.mark.parametrize(
-    ("size", "options", "dtype", "bounds"),
-    [
-        (64, {"strategy": "auto"}, "bfloat16", (2e-3, 2e-3)),
-        (8, {"strategy": "vocabulary"}, "bfloat16", (2e-3, 2e-3)),
-        (512, {"strategy": "vocabulary"}, "bfloat16", (2e-3, 2e-3)),
-        (64, {"strategy": "token"}, "bfloat16", (2e-3, 2e-3)),
-        (8, {"differentiation": "any"}, "bfloat16", (2.5e-3, 2e-3)),  # a block's part of hidden's is rounded
-        (64, {"strategy": "vocabulary"}, "float16", (5e-4, 5e-4)),
-    ],
-)
-def test_half_precision_gradients_are_accumulated_in_float32(
-    size: int, options: dict[str, str], dtype: str, bounds: tuple[float, float]
-) -> None:
-    random = np.random.default_rng(2)
-    n, d, v = 1024, 16, 512
-    hidden = jnp.asarray(random.standard_normal((n, d)), dtype)
-    kernel = jnp.asarray(random.standard_normal((d, v)), dtype)
-    labels = jnp.asarray(random.integers(0, v, n))
-    wide = (hidden.astype(jnp.float64), kernel.astype(jnp.float64))
-    how = {"reduction": "mean", "block_size": size, **options}
-
-    @jax.jit
-    def fused(hidden: jax.Array, kernel: jax.Array) -> Any:
-        return jax.value_and_grad(lambda h, k: linear_softmax_cross_entropy(h, k, labels, **how), (0, 1))(
-            hidden, kernel
-        )
-
-    value, slopes = fused(hidden, kernel)
-    want, exact = jax.value_and_grad(lambda h, k: jnp.mean(reference(h, k, labels)), (0, 1))(*wide)
-    assert value.dtype == jnp.float32
-    assert abs(float(value) - float(want)) <= 1e-5 * float(want)
-    for got, true, bound in zip(slopes, exact, bounds, strict=True):
-        assert got.dtype == dtype
-        off = np.linalg.norm(np.asarray(got.astype(jnp.float64) - true)) / np.linalg.norm(np.asarray(true))
-        assert off <= bound
-
-
-@pytest.mark.usefixtures("processor")
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_a_half_precision_kernel_is_not_widened_as_a_whole(dtype: str) -> None:
-    """XLA's CPU backend would, to cut a block and to multiply it."""
-    n, d, v = 64, 48, 30_000
-    shapes = [jax.ShapeDtypeStruct(s, dtype) for s in ((n, d), (d, v))]
-    loss = lambda h, k: linear_softmax_cross_entropy(h, k, jnp.zeros(n, jnp.int32), block_size=500).sum()  # noqa: E731
-    memory = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(*shapes).compile().memory_analysis()
-    assert memory is not None
-    assert memory.temp_size_in_bytes < d * v * 4
 
 
 def test_the_sum_over_a_large_vocabulary_is_compensated() -> None:
