@@ -85,8 +85,9 @@ _WHY = (
     "more memory than a tenth of what dense takes. A loss per token makes the logits twice: four products,",
     "where dense has three.",
     "",
-    "A processor with AMX multiplies bfloat16 itself. On others blocks are widened to float32, and a sum of losses",
-    "makes the logits twice as well: it is as fast there as losses per token, and takes as little memory.",
+    "A processor with AMX multiplies bfloat16 itself, and so does AMD's with AVX-512. On others blocks are widened to",
+    "float32, and a sum of losses makes the logits twice as well: it is as fast there as losses per token, and takes",
+    "as little memory.",
 )
 
 

@@ -1,8 +1,8 @@
 """Products of matrices that are accumulated in the compute dtype, and which dtype their operands have.
 
-Half precisions are multiplied as they are where that is what the processor is made for. XLA's CPU backend has
-tiles of bfloat16 (AMX) on some processors; on the others a product of half precisions is one of float32 and slower
-than one of float32 numbers that are there. Those are made of a block at a time, and are exact.
+Half precisions are multiplied as they are where that is what the processor is made for. Some CPUs multiply bfloat16
+faster than float32 (AMX, AMD's AVX-512); on the others a product of half precisions is one of float32 and slower than
+one of float32 numbers that are there. Those are made of a block at a time, and are exact.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxinfo._processor import has_bfloat16_tiles
+from jaxinfo._processor import multiplies_bfloat16
 
 
 def product(a: jax.Array, b: jax.Array, axes: tuple[int, int], dtype: Any, operands: Any = None) -> jax.Array:
@@ -45,7 +45,7 @@ def wider(a: jax.Array, b: jax.Array) -> Any:
 
 def widened(dtype: Any) -> bool:
     """Return whether this machine's CPU multiplies matrices of `dtype` as float32."""
-    return jnp.finfo(dtype).bits == 16 and not (dtype == jnp.bfloat16 and has_bfloat16_tiles())
+    return jnp.finfo(dtype).bits == 16 and not (dtype == jnp.bfloat16 and multiplies_bfloat16())
 
 
 def finite(kernel: jax.Array) -> jax.Array:

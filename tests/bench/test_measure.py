@@ -161,13 +161,23 @@ def test_json_round_trip() -> None:
     assert again.environment["versions"]["jax"] == jax.__version__
 
 
-@pytest.mark.parametrize(("flags", "name"), [("fpu amx_bf16 sse", "Some CPU, AMX"), ("fpu avx512_bf16", "Some CPU")])
-def test_a_processor_s_name_says_whether_it_multiplies_bfloat16(
-    flags: str, name: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("vendor", "flags", "name", "multiplies"),
+    [
+        ("GenuineIntel", "fpu amx_bf16 sse", "Some CPU, AMX", True),
+        ("GenuineIntel", "fpu avx512_bf16", "Some CPU", False),
+        ("AuthenticAMD", "fpu avx512_bf16", "Some CPU", True),
+        ("AuthenticAMD", "fpu avx2", "Some CPU", False),
+        ("", "", "Some CPU", False),
+    ],
+)
+def test_a_processor_says_whether_it_multiplies_bfloat16(
+    vendor: str, flags: str, name: str, multiplies: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_processor, "_line", {"model name": "Some CPU", "flags": flags}.__getitem__)
-    monkeypatch.setattr(_processor, "has_bfloat16_tiles", _processor.has_bfloat16_tiles.__wrapped__)
+    lines = {"model name": "Some CPU", "flags": flags, "vendor_id": vendor}
+    monkeypatch.setattr(_processor, "_line", lines.__getitem__)
     assert _processor.processor_name() == name
+    assert _processor.multiplies_bfloat16.__wrapped__() is multiplies
 
 
 def test_json_spells_what_it_lacks() -> None:

@@ -14,11 +14,11 @@ from jaxinfo.linear._reference import reference
 EPS = float(np.finfo(np.float32).eps)
 
 
-@pytest.fixture(params=[False, True], ids=["widened", "tiles"])
+@pytest.fixture(params=[False, True], ids=["widened", "native"])
 def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Trace as on a processor with tiles of bfloat16, and as on one that widens them."""
+    """Trace as on a processor that multiplies bfloat16, and as on one that widens it."""
     jax.clear_caches()
-    monkeypatch.setattr(_products, "has_bfloat16_tiles", lambda: request.param)
+    monkeypatch.setattr(_products, "multiplies_bfloat16", lambda: request.param)
     yield
     jax.clear_caches()
 
