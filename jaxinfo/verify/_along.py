@@ -15,6 +15,7 @@ from jaxinfo.verify._vectors import Vector, join, split
 
 BARS = 8.0  # error bars of the oracle that a claim may be off
 _NOISE = 32.0  # times the measured effect of rounding
+_OF_VALUES = 1e-4  # a relative difference from second differences of values, which have half the digits
 SINGLE = 2.0**-23
 LENIENT = 16 * SINGLE  # relative differences that are float32's
 MANY = 200_000  # from here on an evaluation is dear
@@ -202,6 +203,37 @@ class Checker:
             place = int(np.argmax(lost))
             what = "is too rough to be resolved" if reference.rough[place] else "does not exist"
             self.found.notes.append(f"The second derivative {what} at element {place}; the first was checked.")
+        else:
+            self._bends(Direction(direction.name, v), kind, claimed, noise["second"])
+
+    def _bends(self, here: Direction, kind: str, claimed: Vector, noise: np.ndarray) -> None:
+        """Compare the second derivative with second differences of the values.
+
+        A claimed first derivative may be right at the point and wrong beside it, as at zeros and where a loss is 0.
+        """
+        if self.engine.to_a_tolerance:
+            return
+        found = self.engine.bend(here.v, self.u)
+        if kind == "forward-over-forward":
+            value, error, counted = found[0][:-1], found[1][:-1], self.engine.mask
+            got, size, rounding = claimed, np.abs(claimed), spread(noise)
+        else:
+            v = join(here.v)
+            value, error, counted = found[0][-1:], found[1][-1:], np.ones(1, bool)
+            terms = np.where(v != 0, claimed * v, 0)
+            got, size, rounding = terms.sum(keepdims=True), np.abs(terms).sum(), np.abs(spread(noise) * v).sum()
+        with np.errstate(all="ignore"):
+            allowed = BARS * error + self.rounding * rounding + max(_OF_VALUES, self.lenient) * size
+            ratio = np.where(counted & np.isfinite(allowed), np.abs(got - value) / (allowed + _tiny(value)), 0)
+        i = int(np.argmax(ratio))
+        if ratio[i] > 1:
+            text = (
+                f"the second derivative ({kind}) along a {here.name} direction is off by {abs(got[i] - value[i]):.3g} "
+            )
+            text += f"from that of f's values, allowed {allowed[i]:.1e}: the first is wrong beside this point"
+            output = i if kind == "forward-over-forward" else None
+            fault = Fault(kind, None, output, got[i], value[i], error[i], text, direction=here.name)
+            self.found.faults.append(fault)
 
 
 def _largest(x: Vector) -> float:

@@ -6,11 +6,12 @@ of the others' is hidden under their rounding, and errors of one sign cancel aga
 random       signs and 1.5-fold sizes, on the scale of each leaf
 ascent       the signs of the claimed gradient: nothing cancels, a wrong scale or sign is seen whole
 equalised    each element weighted by the inverse of its claimed gradient, so that all contribute alike
-relative     each element on its own scale, for inputs near the edge of a domain
+relative     each element on its own scale, for inputs near the edge of a domain, and at its own pace: no two stay equal
 uniform      all ones: what should not depend on a common shift
 leaf         one leaf alone
 
-Entries are 1 or 1.5 times a power of two, so that x + h v is exact for float32 inputs held in float64.
+Entries have few binary places, most are 1 or 1.5 times a power of two, so that x + h v is exact for float32 inputs held
+in float64.
 """
 
 import dataclasses
@@ -70,10 +71,18 @@ def first_directions(xs: list[np.ndarray], rng: np.random.Generator, count: int)
     """Return the directions that need no claim to be known: `count` in all, at least one random."""
     kinds: list[Callable[[], Direction]] = [
         lambda: direction("random", [signs(rng, x.shape) * scales(x) for x in xs]),
-        lambda: direction("relative", [signs(rng, x.shape) * own_scale(x) for x in xs]),
+        lambda: direction(
+            "relative", [d * signs(rng, x.shape) * own_scale(x) for x, d in zip(xs, paces(xs, rng), strict=True)]
+        ),
         lambda: direction("uniform", [np.full(x.shape, scales(x).min(initial=np.inf)) for x in xs]),
     ]
     return [kinds[i if i < len(kinds) else 0]() for i in range(max(1, count))]
+
+
+def paces(xs: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+    """Return a different number in [1, 1.25) for each element of all leaves, with few binary places."""
+    count = sum(x.size for x in xs)
+    return split(1 + rng.permutation(count) / 2.0 ** (2 + int(count).bit_length()), xs)
 
 
 def led_by(gradient: Vector, xs: list[np.ndarray], rng: np.random.Generator) -> list[Direction]:

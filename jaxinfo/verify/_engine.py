@@ -13,7 +13,7 @@ from jaxinfo.verify._exact import AS_IS, Exact
 from jaxinfo.verify._floats import float64
 from jaxinfo.verify._jaxprs import count_elements, dependent, rewritten, stops_by_values
 from jaxinfo.verify._noise import FINE, NOISE, larger, rms, saturated, spread
-from jaxinfo.verify._oracle import Derivative, Line, differentiate, glance
+from jaxinfo.verify._oracle import Derivative, Line, bend, differentiate, glance
 from jaxinfo.verify._rules import Perturb
 from jaxinfo.verify._vectors import Vector, join, split
 
@@ -198,6 +198,10 @@ class Engine:
         """Return the oracle's second derivative: differences of the claimed first."""
         line = self.gradient_line(v, u)
         return differentiate(line, line(0.0), least=least, levels=levels, **self._precision)
+
+    def bend(self, v: Sequence[np.ndarray], u: Vector) -> tuple[Vector, Vector]:
+        """Return second derivatives of the outputs and of their weighted sum, from values alone, with bars."""
+        return bend(*self._weighted(v, u), **self._precision)
 
     def noise(
         self, v: Sequence[np.ndarray], u: Sequence[np.ndarray], size: float = NOISE, samples: int = _SAMPLES

@@ -27,6 +27,7 @@ _DEPTH = 3  # columns of the table: errors up to h^6 are removed
 _EXPLAINED = 64.0  # times the measured rounding
 _GLANCE = -9  # steps of 2^-9, 2^-11 and 2^-13
 _FIRST, _LEVELS, _DEEPER = -3, 12, 12  # steps of 2^-3 down to 2^-25, or to 2^-49 where those do not decide
+_BENT = 8  # second differences have no digits in smaller steps than 2^-17
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +88,18 @@ def glance(line: Line, at_zero: Vector, *, floor: float, least: Vector, coarse: 
     plus, minus = _both_sides(line, steps)
     sigma = 8 * floor * np.maximum(np.abs(plus), np.abs(minus)).max(axis=0) + least
     return _extrapolate((plus - minus) / (2 * steps[:, None]), sigma, steps, 4.0)[:2]
+
+
+def bend(line: Line, at_zero: Vector, least: Vector, *, floor: float, coarse: bool) -> tuple[Vector, Vector]:
+    """Return the second derivative of `line` at 0, from its values alone, and its bar: none in a low precision."""
+    if coarse:
+        return np.full_like(at_zero, np.nan), np.full_like(at_zero, np.inf)
+    steps = 2.0**_FIRST * 4.0 ** -np.arange(_BENT)
+    plus, minus = _both_sides(line, steps)
+    with np.errstate(all="ignore"):
+        quotient = ((plus - at_zero) + (minus - at_zero)) / steps[:, None] ** 2
+        sigma = 8 * floor * np.maximum(np.abs(plus), np.abs(minus)).max(axis=0) + least
+        return _extrapolate(quotient, 2 * sigma / steps[:, None], steps, 4.0)[:2]
 
 
 def _both_sides(line: Line, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -85,6 +85,46 @@ def test_wrong(name: str, as_user: None) -> None:
     assert report.verdict is Verdict.WRONG, str(report)
 
 
+def shared_rate(x: jax.Array) -> jax.Array:
+    return jnp.tanh(x)
+
+
+forward_only = jax.custom_jvp(shared_rate)
+forward_only.defjvp(lambda xs, ts: (jnp.tanh(xs[0]), ts[0] * (1 - xs[0])))
+
+
+@pytest.mark.parametrize(
+    ("f", "args"),
+    [
+        (with_rule(lambda x: jnp.sum(x**2), lambda c, x: (c * x,)), (jnp.zeros(3, jnp.float32),)),
+        (with_rule(cubes, lambda c, x: (3 * c * x,)), (jnp.ones(3, jnp.float32),)),
+        (with_rule(lambda p, t: jnp.mean((p - t) ** 2), lambda c, p, t: (0 * c * p, 0 * c * t)), (X, X)),
+        (forward_only, (jnp.zeros(3, jnp.float32),)),
+    ],
+    ids=["a factor at zeros", "a power at ones", "nothing at the target", "forward mode at zeros"],
+)
+def test_right_at_the_point_alone(f: Callable[..., Any], args: tuple[Any, ...], as_user: None) -> None:
+    assert check_gradients(f, *args, order=1).verdict is Verdict.CORRECT
+    report = check_gradients(f, *args)
+    assert report.verdict is Verdict.WRONG, str(report)
+    assert "the first is wrong beside this point" in str(report)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    ("f", "args"),
+    [
+        (jnp.sort, (jnp.asarray([1.0, 1.0, 2.0]),)),
+        (lambda a, b: jax.nn.relu(a - b), (2.0, 2.0)),
+        (lambda x: jnp.abs(x[0] - x[1]), (jnp.asarray([3.0, 3.0]),)),
+    ],
+    ids=["sort", "relu", "abs"],
+)
+def test_a_kink_at_a_tie_is_one_whatever_the_seed(f: Callable[..., Any], args: tuple[Any, ...], seed: int) -> None:
+    report = check_gradients(f, *args, seed=seed)
+    assert report.verdict is Verdict.NOT_DIFFERENTIABLE, str(report)
+
+
 def newton_root(x: jax.Array, accuracy: float) -> jax.Array:
     """Return y with y^3 + y = x, by steps until they are small."""
 
