@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 
 from jaxinfo import _checks
 from jaxinfo.fitting._objective import Loss, Penalty
@@ -43,6 +44,38 @@ def check_loss(loss: Loss, params: Any, data: Any) -> jax.ShapeDtypeStruct:
     if not jnp.issubdtype(losses.dtype, jnp.floating):
         raise TypeError(f"`loss` must return a floating dtype, the NLL of every example, got {losses.dtype}.")
     return losses
+
+
+def check_weights(weights: jax.Array) -> None:
+    """Check that every weight is finite and none negative, as far as values are known.
+
+    Raises:
+        TypeError: they are complex.
+        ValueError: one is negative, infinite or nan.
+    """
+    if jnp.iscomplexobj(weights):
+        raise TypeError(f"`weights` must be real numbers, got dtype {weights.dtype}.")
+    if weights.dtype == bool or isinstance(weights, Tracer):
+        return
+    bad = ~((weights >= 0) & jnp.isfinite(weights)).ravel()
+    if bool(jnp.any(bad)):
+        first = int(jnp.argmax(bad))
+        raise ValueError(
+            f"`weights` must be finite and not negative, got {weights.ravel()[first]} for example {first}."
+        )
+
+
+def check_validation(loss: Loss, params: Any, validation: Any) -> None:
+    """Check that `loss` takes the validation data.
+
+    Raises:
+        ValueError: it does not.
+    """
+    try:
+        jax.eval_shape(loss, params, validation)
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+        why = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}" if str(error) else type(error).__name__
+        raise ValueError(f"`validation` must be like `data`, which `loss` takes, got {why}") from error
 
 
 def check_penalty(penalty: Penalty | None, params: Any) -> None:

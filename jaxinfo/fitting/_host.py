@@ -56,8 +56,8 @@ def fit(
         method: "newton" (exact Hessian), "newton_cg" (Hessian-vector products), "lbfgs" (optax's),
             "minibatch", or "auto": the first up to 200 parameters, the second up to a million, then the third,
             and beyond a million examples the fourth.
-        weights: a weight for every example, of the shape `loss` returns; 1 each unless given. A mask is one;
-            an example of weight 0 counts for nothing whatever its loss is.
+        weights: a weight of at least 0 for every example, of the shape `loss` returns; 1 each unless given. A mask
+            is one; an example of weight 0 counts for nothing whatever its loss is.
         penalty: ``penalty(params)`` is added to the sum: a negative log-prior, and the estimate is MAP.
         optimizer: any optax optimiser, run on all of the data at every step, or on minibatches with
             `batch_size`. It sees the objective divided by the total weight, as learning rates are meant.
@@ -89,7 +89,7 @@ def fit(
 
     Raises:
         TypeError: a parameter is neither float32 nor float64.
-        ValueError: an option is out of its range.
+        ValueError: an option is out of its range, a weight negative or not finite.
 
     Examples:
         >>> import jax.numpy as jnp

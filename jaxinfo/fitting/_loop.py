@@ -67,12 +67,15 @@ def _turn(problem: Problem, state: FitState) -> FitState:
     seen = validated(problem, state, point, finite & (value <= state.best.value + slack), finite)
     best, stale, next_look = seen.best, state.stale, state.next_look
 
+    first = jnp.where(state.step == 0, value, state.first_value)
     if newton is not None:
         enough = conclusive(state.last_decrement, problem.tolerance)
         floor = rounding_floor(value_fn, params, value, grads, updates, newton.decrement, enough)
         grown = growth(params, state.previous, updates, grads).astype(value.dtype)
         evidence = Evidence(newton.decrement, state.last_decrement, grown, stalled=newton.accepted == 0)
-        reason = judge(evidence, problem.tolerance, floor, doubt=default_tolerance(problem.method, value.dtype))
+        # a small objective, of small weights, starts below any tolerance in nats
+        doubt = default_tolerance(problem.method, value.dtype) * jnp.minimum(jnp.abs(first), 1)
+        reason = judge(evidence, problem.tolerance, floor, doubt)
         evaluations = newton.evaluations + 2 * (state.step + 1)
     else:
         gained = value < state.best.value - jnp.maximum(problem.tolerance, slack)
@@ -88,7 +91,6 @@ def _turn(problem: Problem, state: FitState) -> FitState:
         next_look = jnp.where(look, 2 * state.next_look, state.next_look)
         evaluations = state.evaluations + 2
 
-    first = jnp.where(state.step == 0, value, state.first_value)
     reason = early(problem, reason, seen)
     reason = overrule(reason, value, finite, first, out_of_steps=state.step >= problem.max_steps)
     running = reason == Reason.RUNNING

@@ -16,6 +16,8 @@ from jaxinfo.fitting._arguments import (
     check_max_steps,
     check_optimizer,
     check_penalty,
+    check_validation,
+    check_weights,
 )
 from jaxinfo.fitting._methods import Method, choose_method, default_tolerance
 from jaxinfo.fitting._objective import Loss, Parts, Penalty, examples, float_params, make_objective, mean_loss
@@ -104,10 +106,12 @@ def as_inputs(params: Any, data: Any, weights: ArrayLike | None, validation: Any
     """Return the arrays of a fit: a mask or counts as floating weights, a key if none is given.
 
     Raises:
-        TypeError: `key` is no random key.
+        TypeError: `key` is no random key, or the weights are no real numbers.
+        ValueError: a weight is negative or not finite.
     """
     if weights is not None:
         weights = _checks.as_array(weights, "weights")
+        check_weights(weights)
         if not jnp.issubdtype(weights.dtype, jnp.floating):
             weights = weights.astype(jnp.result_type(*map(jnp.result_type, jax.tree.leaves(params)[:1])))
         data = repaired(data, weights)
@@ -135,6 +139,8 @@ def make_problem(loss: Loss, params: Any, inputs: Inputs, options: Options) -> P
             raise ValueError(f"`loss` must return shape ({count},), one NLL per row of `data`, got {losses.shape}.")
     if inputs.weights is not None and inputs.weights.shape != losses.shape:
         raise ValueError(f"`weights` must have shape {losses.shape}, that of the losses, got {inputs.weights.shape}.")
+    if inputs.validation is not None:
+        check_validation(loss, params, inputs.validation)
     objective = make_objective(loss, inputs.data, inputs.weights, options.penalty, method.batch_size)
     max_steps = method.max_steps if options.max_steps is None else options.max_steps
     if max_steps is None:

@@ -48,7 +48,7 @@ class Evidence(NamedTuple):
     stalled: jax.Array
 
 
-def judge(evidence: Evidence, tolerance: float, floor: jax.Array, doubt: float) -> jax.Array:
+def judge(evidence: Evidence, tolerance: float, floor: jax.Array, doubt: jax.Array | float) -> jax.Array:
     """Return the reason to stop here, as an integer; RUNNING if there is none.
 
     A point within `tolerance` whose decrement does not collapse may be on its way to infinity, or only at the end of

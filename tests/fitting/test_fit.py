@@ -192,3 +192,33 @@ def test_wrong_dtypes_are_named() -> None:
     problem = regression(*overlapping(), 0.0)
     with pytest.raises(TypeError, match=r"`params\['b'\]` must have dtype float32 or float64, got int32."):
         fit(problem.loss, problem.params | {"b": jnp.zeros(3, jnp.int32)}, problem.data)
+
+
+@pytest.mark.parametrize(
+    ("option", "error", "message"),
+    [
+        (
+            {"weights": [1.0, -2.0, 1.0]},
+            ValueError,
+            r"`weights` must be finite and not negative, got -2.0 for example 1\.",
+        ),
+        (
+            {"weights": [1.0, 1.0, np.nan]},
+            ValueError,
+            "`weights` must be finite and not negative, got nan for example 2",
+        ),
+        (
+            {"weights": [np.inf, 1.0, 1.0]},
+            ValueError,
+            "`weights` must be finite and not negative, got inf for example 0",
+        ),
+        ({"weights": [1.0, 1j, 1.0]}, TypeError, "`weights` must be real numbers, got dtype complex"),
+        ({"validation": np.ones((3, 2))}, ValueError, "`validation` must be like `data`, which `loss` takes, got "),
+    ],
+)
+def test_weights_and_validation_that_are_none(option: dict, error: type[Exception], message: str) -> None:
+    def loss(p: jax.Array, x: jax.Array) -> jax.Array:
+        return (p - x @ jnp.ones(3)) ** 2
+
+    with pytest.raises(error, match=message):
+        fit(loss, jnp.zeros(()), jnp.ones((3, 3)), **{name: np.asarray(value) for name, value in option.items()})

@@ -182,3 +182,15 @@ def test_reasons_have_names_and_sentences() -> None:
     for reason in Reason:
         assert str(reason) == reason.name
         assert len(reason.sentence) > 20
+
+
+@pytest.mark.parametrize("weight", [1.0, 1e-6])
+def test_small_weights_neither_make_nor_hide_a_separation(weight: float) -> None:
+    random = np.random.default_rng(1)
+    features = random.normal(size=(60, 3))
+    logits = features @ random.normal(size=(3, 3))
+    drawn = np.argmax(logits + random.gumbel(size=logits.shape), axis=1)
+    for labels, reason in ((drawn, Reason.CONVERGED), (np.argmax(logits, axis=1), Reason.SEPARATED)):
+        problem = regression(features, labels, 0.0, jnp.float32)
+        result = fit(problem.loss, problem.params, problem.data, weights=jnp.full(60, weight, jnp.float32))
+        assert result.reason == reason, labels
