@@ -83,7 +83,8 @@ def weighted_surprise(x: jax.Array, log_sum: LogSum, terms: Terms, classes: Clas
     if terms.spread is not None:
         loss = loss + mass_loss(terms.spread, x, log_sum, classes, True)
     if terms.z_loss is not None and terms.lower is not None:
-        loss = loss + terms.z_loss * (log_sum.total() + terms.lower) ** 2
+        log_z = silenced(log_sum.total() + terms.lower, terms.z_loss)
+        loss = loss + (terms.z_loss * log_z) * log_z
     return loss
 
 
@@ -116,16 +117,21 @@ def _weighted_surprise_jvp(classes: Classes, primals: tuple, tangents: tuple) ->
             rates.append(along(even, t_terms.spread))
     if terms.z_loss is not None and terms.lower is not None:
         log_z = terms.lower + attach_logsumexp(x, log_sum.total(), jax.lax.stop_gradient(p), classes)
-        rate, unit = _in_units(2 * terms.z_loss * log_z)
+        rate, unit = _in_units(2 * terms.z_loss * silenced(log_z, terms.z_loss))
         slope, at_label = slope / unit + rate * p, at_label / unit + rate * jnp.exp(-loss)
         if _moves(t_terms.z_loss):
             rates.append(along(log_z**2, t_terms.z_loss))
         if _moves(t_terms.lower):
-            rates.append(along(2 * terms.z_loss * log_z, t_terms.lower))
+            rates.append(along(2 * terms.z_loss * silenced(log_z, terms.z_loss), t_terms.lower))
         t_x = t_x * unit if _moves(t_x) else t_x
     if _moves(t_x):
         rates.append(_directional(slope, at_label, t_x, terms.labels, classes))
     return out, sum(rates[1:], rates[0])
+
+
+def silenced(log_z: jax.Array, rate: ArrayLike) -> jax.Array:
+    """Return `log_z`, 0 where it is infinite and the `rate` that is about to multiply it is 0."""
+    return jnp.where((rate == 0) & jnp.isinf(log_z), 0, log_z)
 
 
 def _probs_and_loss(

@@ -65,7 +65,8 @@ def _over_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     out = over(*primals)
     t_x = jnp.zeros_like(out) if isinstance(t_x, SymbolicZero) else t_x
     t = t_x if isinstance(t_y, SymbolicZero) else t_x - out * t_y
-    return out, t * jnp.broadcast_to(inverse(y), out.shape)
+    least = jnp.where(jnp.abs(y) > jnp.finfo(y.dtype).max * 2.0**-8, 2.0**-16, 1).astype(y.dtype)
+    return out, (t * least) * jnp.broadcast_to(inverse(y * least), out.shape)  # 1 / y may be subnormal, and flushed
 
 
 @jax.custom_jvp

@@ -130,10 +130,11 @@ def log_mix(d: jax.Array, w: jax.Array, v: jax.Array) -> jax.Array:
     grown = v * jnp.expm1(there)
     near = grown > -0.25
     beyond = w * jnp.exp(-jnp.where(far, d, _FAR)) + v
+    below = jnp.where(near | (w == 0), 1, w + v * jnp.exp(there))  # exp(there) may be 0, its log is still there
     return jnp.where(
         far,
         jnp.where(v == 0, 0, d + jnp.log(jnp.where(v == 0, 1, beyond))),
-        jnp.where(near, jnp.log1p(jnp.where(near, grown, 0)), jnp.log(jnp.where(near, 1, w + v * jnp.exp(there)))),
+        jnp.where(near, jnp.log1p(jnp.where(near, grown, 0)), jnp.where(w == 0, there, jnp.log(below))),
     )
 
 

@@ -1,7 +1,7 @@
 """Negative log-likelihoods of numbers: Gaussian measurements and Poisson counts, as full densities."""
 
 import math
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -192,11 +192,28 @@ def _best(x: jax.Array) -> jax.Array:
     for coefficient in reversed(_STIRLING):
         series = coefficient + series * inverse * inverse
     some = jnp.where((x > 0) & ~large, x, 1)
+    small = some < 0.5
+    log_gamma = jnp.where(small, _small_log_gamma(jnp.where(small, some, 0)), like_first(gammaln, some + 1))
     return jnp.where(
         large,
         0.5 * jnp.log(jnp.where(large, x, 1)) + (_HALF_LOG_TWO_PI + series * inverse),
-        like_first(gammaln, some + 1) + (some - some * jnp.log(some)),
+        log_gamma + (some - some * jnp.log(some)),
     )
+
+
+def _small_log_gamma(x: jax.Array) -> jax.Array:
+    """Return lgamma(x + 1) for 0 <= x <= 1/2, where x + 1 is rounded: Abramowitz & Stegun 6.1.33."""
+    series = jnp.zeros_like(x)
+    for k in range(27, 1, -1):
+        series = (-1) ** k * _zeta_minus_one(k) / k + series * x
+    return x * (1 - np.euler_gamma) - jnp.log1p(x) + series * x * x
+
+
+@cache
+def _zeta_minus_one(k: int) -> float:
+    """Return sum n**-k over n >= 2, of which the Euler-Maclaurin formula gives the terms from 100 on."""
+    rest = 100.0 ** (1 - k) * (1 / (k - 1) + 1 / 200 + k / 120_000)
+    return math.fsum((*(n**-k for n in range(2, 100)), rest, -k * (k + 1) * (k + 2) / 720 * 100.0 ** (-k - 3)))
 
 
 def _as_variance(variance: ArrayLike, x: jax.Array) -> jax.Array:

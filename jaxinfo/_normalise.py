@@ -142,7 +142,7 @@ def surprise(
     """
     log_p = log_sum.log_p(x)
     absent = (weights == 0) & (log_p == -jnp.inf) if absent is None else absent
-    beyond = (log_p == -jnp.inf) & (x > -jnp.inf) & ~absent
+    beyond = (log_p == -jnp.inf) & (x > -jnp.inf) & (log_sum.m < jnp.inf) & ~absent
     half = jnp.where(beyond, log_sum.m / 2, 0) - jnp.where(beyond, x / 2, 0)
     underflown = (weights == 0) & (log_p == -jnp.inf) & ~absent  # a weight too small for a float, yet not 0
     terms = jnp.where(underflown, jnp.inf, weights * jnp.where(absent | beyond | underflown, 0, 0 - log_p))

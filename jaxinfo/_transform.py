@@ -21,10 +21,10 @@ def transform(x: jax.Array, temperature: ArrayLike, soft_cap: ArrayLike | None) 
     -inf / temperature has no derivative to learn from. A +inf becomes the cap.
     """
     temperature = as_temperature(temperature, x.dtype)
-    x = _divided(x, temperature) if _acts(temperature) else x
     if soft_cap is None:
-        return x
-    cap = as_soft_cap(soft_cap, x.dtype)
+        return _divided(x, temperature) if _acts(temperature) else x
+    cap, most = as_soft_cap(soft_cap, x.dtype), _almost_largest(x.dtype)
+    x = _divided(x, temperature, -most, most) if _acts(temperature) else x  # saturated, not masked
     there, reach = x > -jnp.inf, _SATURATED * jnp.asarray(cap, x.dtype)
     capped = cap * _tanh(jnp.clip(jnp.where(there, x, 0), -reach, reach) / cap)
     return jax.lax.optimization_barrier(jnp.where(there, capped, x))
@@ -64,7 +64,8 @@ def cool(x: jax.Array, temperature: ArrayLike, classes: Classes) -> tuple[jax.Ar
         return x, 0.0
     m = classes.max(jax.lax.stop_gradient(x))
     m = jnp.where(jnp.isfinite(m), m, 0)
-    return _divided(x / 2 - m / 2, temperature / 2), m / temperature
+    # one is positive only beside a +inf, which alone is to be infinite
+    return _divided(x / 2 - m / 2, temperature / 2, most=_almost_largest(x.dtype)), m / temperature
 
 
 def as_temperature(temperature: ArrayLike, dtype: jnp.dtype) -> ArrayLike:
@@ -91,7 +92,14 @@ def _acts(temperature: ArrayLike) -> bool:
     return isinstance(temperature, jax.Array) or temperature != 1
 
 
-def _divided(x: jax.Array, temperature: ArrayLike) -> jax.Array:
+def _divided(x: jax.Array, temperature: ArrayLike, least: float = -jnp.inf, most: float = jnp.inf) -> jax.Array:
+    """Return x / temperature, of a finite x at least `least` and at most `most`."""
     finite = jnp.isfinite(x)
-    x = jnp.where(finite, jnp.where(finite, x, 0) / temperature, x / jax.lax.stop_gradient(temperature))
+    quotient = jnp.where(finite, x, 0) / temperature
+    quotient = jnp.where(quotient > most, most, jnp.where(quotient < least, least, quotient))
+    x = jnp.where(finite, quotient, x / jax.lax.stop_gradient(temperature))
     return jax.lax.optimization_barrier(x)  # as in `pin`
+
+
+def _almost_largest(dtype: jnp.dtype) -> float:
+    return 0.99 * float(jnp.finfo(dtype).max)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxinfo._cross_entropy import acts
+from jaxinfo._cross_entropy import acts, silenced
 from jaxinfo.linear._rows import Rows, log_sum, surprise, times
 
 
@@ -56,7 +56,9 @@ def losses(rows: Rows, finite: jax.Array, terms: Terms, dtype: Any) -> jax.Array
         each = jnp.asarray(terms.smoothing, dtype) / jnp.maximum(jax.lax.stop_gradient(finite), 1)
         loss = times(rest, loss) + each * (times(rows.share, lse) - rows.spread)
     if acts(terms.z_loss):
-        loss = loss + jnp.asarray(terms.z_loss, dtype) * (rows.top + lse) ** 2
+        rate = jnp.asarray(terms.z_loss, dtype)
+        log_z = silenced(rows.top + lse, rate)
+        loss = loss + (rate * log_z) * log_z
     return loss if terms.counted is None else jnp.where(terms.counted, loss, 0)
 
 

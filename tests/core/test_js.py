@@ -119,6 +119,17 @@ def test_weights_at_the_ends(dtype: Any) -> None:
 
 
 @FLOATS
+@pytest.mark.parametrize("w", [0.0, 1.0])
+def test_weights_at_the_ends_of_distributions_far_apart(dtype: Any, w: float) -> None:
+    far = 90.0 if dtype == jnp.float32 else 750.0
+    a, b = jnp.asarray([0.0, far], dtype), jnp.asarray([far, 0.0], dtype)
+    value, (to_p, to_q, to_w) = value_and_slopes(a, b, jnp.asarray(w, dtype))
+    assert (value, to_w) == (0, -far if w else far)
+    assert not (to_p.any())
+    assert not (to_q.any())
+
+
+@FLOATS
 def test_mixed_derivative_with_the_weight(dtype: Any) -> None:
     a, b = (jnp.asarray(x, dtype) for x in EDGES["ordinary"])
     w, h = jnp.asarray(0.3, dtype), mp.mpf(10) ** -20

@@ -129,6 +129,26 @@ def test_poisson_near_its_optimum_is_not_the_rounding_of_its_terms() -> None:
 
 
 @FLOATS
+def test_poisson_of_small_fractions_does_not_round_one_and_a_count(dtype: Any) -> None:
+    x = jnp.asarray([1e-30, 1e-10, 1e-6, 1e-3, 0.05, 0.3, 0.499, 0.501, 0.8], dtype)
+    eta = jnp.log(x) + jnp.asarray([0, 0, 1e-3, 0, 0.1, 0, -2, 0, 1], dtype)
+    rows = [(mp.mpf(a), mp.mpf(e)) for a, e in zip(floats(x), floats(eta), strict=True)]
+    want = [mp.exp(e) - a * e + mp.loggamma(a + 1) for a, e in rows]
+    bounds = {w: 16 * (1 + float(a * abs(e - mp.log(a)) / w)) for (a, e), w in zip(rows, want, strict=True)}
+    assert_close(poisson_nll(x, eta), want, lambda w: bounds[w], dtype=dtype, what="value")
+
+
+@FLOATS
+def test_gaussian_gradients_at_variances_whose_inverse_is_subnormal(dtype: Any) -> None:
+    most = mp.mpf(float(jnp.finfo(dtype).max))
+    r, v = (float(jnp.asarray(float(c), dtype)) for c in (mp.sqrt(most), most / 4))
+    slopes = jax.grad(gaussian_nll, (0, 1, 2))(*(jnp.asarray(c, dtype) for c in (r, 0.0, v)))
+    r, v = mp.mpf(r), mp.mpf(v)
+    want = [r / v, -r / v, 1 / (2 * v) - (r / v) ** 2 / 2]
+    assert_close(jnp.stack(slopes), want, lambda _: 16, dtype=dtype, what="slopes")
+
+
+@FLOATS
 def test_poisson_at_the_ends(dtype: Any) -> None:
     x = jnp.asarray([0, 3, 0, 2, -1, 5, 1], dtype)
     eta = jnp.asarray([-inf, -inf, -1e4, -1e4, 0.5, nan, 1e4], dtype)

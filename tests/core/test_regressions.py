@@ -199,3 +199,44 @@ def test_the_usual_kl_of_close_logits_is_thousands_of_times_off(size: float) -> 
     d = u - np.log1p((p * np.expm1(u)).sum())
     want = (p * (np.expm1(d) - d)).sum()
     assert float(jaxinfo.kl_divergence(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(want, rel=1e-5)
+
+
+@pytest.mark.parametrize(("p", "q"), [([0.0, 104.0], [0.0, inf]), ([0.0, 100.0, 0.0], [0.0, 1.0, inf])])
+def test_a_point_mass_lacks_a_class_however_little_is_there(p: list[float], q: list[float]) -> None:
+    a, b = jnp.asarray(p, jnp.float32), jnp.asarray(q, jnp.float32)
+    value, slope = jax.value_and_grad(jaxinfo.cross_entropy, 1)(a, b)
+    assert value == inf
+    np.testing.assert_array_equal(slope, jaxinfo.softmax(b) - jaxinfo.softmax(a))
+
+
+@pytest.mark.parametrize(("x", "label", "want"), [([2e19, 0.0], 1, 2e19), ([inf, 0.0], 0, 0.0), ([inf, 0.0], 1, inf)])
+def test_a_z_loss_of_zero_adds_nothing_to_any_row(x: list[float], label: int, want: float) -> None:
+    logits, zero = jnp.asarray(x, jnp.float32), jnp.asarray(0.0, jnp.float32)
+    value, slope = jax.value_and_grad(jaxinfo.softmax_cross_entropy)(logits, jnp.asarray(label), z_loss=zero)
+    plain = jax.grad(jaxinfo.softmax_cross_entropy)(logits, jnp.asarray(label))
+    assert value == pytest.approx(want)
+    np.testing.assert_array_equal(slope, plain)
+    args = jnp.ones((1, 1), jnp.float32), jnp.where(logits == inf, 3e38, logits)[None], jnp.asarray([label])
+    fused = jaxinfo.linear_softmax_cross_entropy(*args, z_loss=zero)
+    np.testing.assert_array_equal(fused, jaxinfo.linear_softmax_cross_entropy(*args))
+
+
+def test_a_z_loss_is_taken_where_only_the_square_overflows() -> None:
+    logits, label = jnp.asarray([2e19, 0.0], jnp.float32), jnp.asarray(0)
+    assert jaxinfo.softmax_cross_entropy(logits, label, z_loss=1e-10) == pytest.approx(4e28)
+    rise = jax.jacfwd(lambda z: jax.grad(jaxinfo.softmax_cross_entropy)(X[0], Y[0], z_loss=z))(jnp.float32(0))
+    np.testing.assert_allclose(rise, 2 * jaxinfo.logsumexp(X[0]) * jaxinfo.softmax(X[0]), rtol=16 * EPS)
+
+
+@pytest.mark.parametrize(("x", "want"), [([-1e30, 0.0], 30.0), ([-1e30], 0.0), ([1e30, 1e30], np.log(2))])
+def test_a_cold_logit_under_a_cap_is_saturated_and_not_masked(x: list[float], want: float) -> None:
+    logits, cold = jnp.asarray(x, jnp.float32), {"temperature": 1e-10, "soft_cap": 30.0}
+    assert jaxinfo.softmax_cross_entropy(logits, jnp.asarray(0), **cold) == pytest.approx(want, rel=1e-6)
+    fused = jaxinfo.linear_softmax_cross_entropy(jnp.ones((1, 1), jnp.float32), logits[None], jnp.asarray([0]), **cold)
+    assert float(fused[0]) == pytest.approx(want, rel=1e-6)
+
+
+def test_a_cold_logit_beside_an_infinite_one_is_not_infinite_too() -> None:
+    logits = jnp.asarray([inf, 1e30], jnp.float32)
+    assert jaxinfo.softmax_cross_entropy(logits, jnp.asarray(0), temperature=1e-10) == 0
+    assert jaxinfo.softmax_cross_entropy(logits, jnp.asarray(1), temperature=1e-10) == inf
